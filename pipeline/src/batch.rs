@@ -1,0 +1,141 @@
+//! What flows between components.
+
+use std::sync::Arc;
+
+use pdata::{Logs, Metrics, UnixNanos};
+
+use crate::budget::Permit;
+use crate::collection::Collection;
+use crate::receipt::{Receipt, Verdict};
+
+/// Telemetry of one signal, with the promise that follows it. Not `Clone`: [`fork`](Self::fork) splits the promise too.
+#[derive(Debug)]
+pub struct Batch {
+    /// The telemetry.
+    pub payload: Payload,
+    /// Which read of a pull receiver it is a page of, if it is one.
+    pub collection: Option<Collection>,
+    /// When the agent took it in.
+    pub received: UnixNanos,
+    receipt: Receipt,
+    permit: Permit,
+}
+
+/// Telemetry behind a shared pointer: forks share it, and who writes while others read gets a copy.
+#[derive(Clone, Debug)]
+pub enum Payload {
+    /// Metric points.
+    Metrics(Arc<Metrics>),
+    /// Log records.
+    Logs(Arc<Logs>),
+}
+
+impl Batch {
+    /// A batch that nobody waits for and that takes nothing from the budget.
+    #[must_use]
+    pub fn new(payload: impl Into<Payload>, received: UnixNanos) -> Self {
+        Self { payload: payload.into(), collection: None, received, receipt: Receipt::none(), permit: Permit::none() }
+    }
+
+    /// With a promise.
+    #[must_use]
+    pub fn with_receipt(self, receipt: Receipt) -> Self {
+        Self { receipt, ..self }
+    }
+
+    /// With its share of the byte budget.
+    #[must_use]
+    pub fn with_permit(self, permit: Permit) -> Self {
+        Self { permit, ..self }
+    }
+
+    /// As a page of a collection.
+    #[must_use]
+    pub fn with_collection(self, collection: Collection) -> Self {
+        Self { collection: Some(collection), ..self }
+    }
+
+    /// A second batch with the same telemetry and a share of the promise.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        self.copy_with(self.receipt.fork())
+    }
+
+    /// A second batch with the same telemetry and no promise: for destinations that may not hold the sender back.
+    #[must_use]
+    pub fn fork_without_promise(&self) -> Self {
+        self.copy_with(Receipt::none())
+    }
+
+    fn copy_with(&self, receipt: Receipt) -> Self {
+        Self {
+            payload: self.payload.clone(),
+            collection: self.collection.clone(),
+            received: self.received,
+            receipt,
+            permit: self.permit.clone(),
+        }
+    }
+
+    /// Ends the promise.
+    pub fn settle(self, verdict: Verdict) {
+        self.receipt.settle(verdict);
+    }
+
+    /// The points, when it carries metrics.
+    #[must_use]
+    pub fn metrics(&self) -> Option<&Metrics> {
+        match &self.payload {
+            Payload::Metrics(metrics) => Some(metrics),
+            Payload::Logs(_) => None,
+        }
+    }
+
+    /// The points, for writing: copied first when a fork still reads them.
+    #[must_use]
+    pub fn metrics_mut(&mut self) -> Option<&mut Metrics> {
+        match &mut self.payload {
+            Payload::Metrics(metrics) => Some(Arc::make_mut(metrics)),
+            Payload::Logs(_) => None,
+        }
+    }
+
+    /// The records, when it carries logs.
+    #[must_use]
+    pub fn logs(&self) -> Option<&Logs> {
+        match &self.payload {
+            Payload::Logs(logs) => Some(logs),
+            Payload::Metrics(_) => None,
+        }
+    }
+
+    /// Points or records.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match &self.payload {
+            Payload::Metrics(metrics) => metrics.points.len(),
+            Payload::Logs(logs) => logs.records.len(),
+        }
+    }
+
+    /// Bytes it keeps alive.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        match &self.payload {
+            Payload::Metrics(metrics) => metrics.heap_bytes(),
+            Payload::Logs(logs) => logs.heap_bytes(),
+        }
+    }
+}
+
+impl From<Metrics> for Payload {
+    fn from(metrics: Metrics) -> Self {
+        Self::Metrics(Arc::new(metrics))
+    }
+}
+
+impl From<Logs> for Payload {
+    fn from(logs: Logs) -> Self {
+        Self::Logs(Arc::new(logs))
+    }
+}

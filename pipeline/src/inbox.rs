@@ -1,0 +1,244 @@
+//! Where a component is sent to: a queue bounded by count and by bytes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use crate::batch::Batch;
+use crate::component::Signals;
+use crate::meter::Count;
+use crate::receipt::Verdict;
+
+/// The reading end. Owned by one worker; when all ports are gone and the queue is empty, it ends.
+#[derive(Debug)]
+pub struct Inbox {
+    queue: mpsc::Receiver<Queued>,
+    gauge: Arc<Gauge>,
+}
+
+/// A sending end, with what to do when the inbox is full.
+#[derive(Clone, Debug)]
+pub struct Port {
+    queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
+    gauge: Arc<Gauge>,
+    limits: InboxLimits,
+    signals: Signals,
+    policy: PortPolicy,
+    dropped: Count,
+}
+
+/// What a port does when its inbox is full, and whether its outcome counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PortPolicy {
+    /// Wait; the outcome counts (the default).
+    #[default]
+    Block,
+    /// Drop the newest and count it; what is dropped counts as lost.
+    DropNewest,
+    /// Drop the newest and count it; the outcome never counts: this destination can neither hold back nor fail the others.
+    BestEffort,
+}
+
+/// Bounds of an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InboxLimits {
+    /// Batches that may wait. Default 64: enough to ride over one slow call, little enough that back-pressure is felt in time.
+    pub batches: usize,
+    /// Bytes that may wait. Default 64 MiB. One larger batch is let in when nothing else waits.
+    pub bytes: usize,
+}
+
+#[derive(Debug)]
+struct Queued {
+    batch: Batch,
+    items: usize,
+    _room: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Default)]
+struct Gauge {
+    batches: AtomicUsize,
+    items: AtomicUsize,
+}
+
+/// Bytes are counted in blocks, because a semaphore counts permits in `u32`.
+const BLOCK: usize = 1024;
+
+impl Default for InboxLimits {
+    fn default() -> Self {
+        Self { batches: 64, bytes: 64 << 20 }
+    }
+}
+
+impl Inbox {
+    /// An inbox and its first port, which takes all signals and blocks.
+    #[must_use]
+    pub fn new(limits: InboxLimits) -> (Port, Self) {
+        let (send, receive) = mpsc::channel(limits.batches.max(1));
+        let gauge = Arc::new(Gauge::default());
+        let port = Port {
+            queue: send,
+            room: Arc::new(Semaphore::new(blocks(limits.bytes))),
+            gauge: gauge.clone(),
+            limits,
+            signals: Signals::ALL,
+            policy: PortPolicy::Block,
+            dropped: Count::default(),
+        };
+        (port, Self { queue: receive, gauge })
+    }
+
+    /// The next batch; none when all ports are gone and the queue is empty. Safe to drop.
+    pub async fn next(&mut self) -> Option<Batch> {
+        let queued = self.queue.recv().await?;
+        self.gauge.batches.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.items.fetch_sub(queued.items, Ordering::Relaxed);
+        Some(queued.batch)
+    }
+
+    /// Takes nothing in any more; what waits can still be read.
+    pub fn close(&mut self) {
+        self.queue.close();
+    }
+}
+
+impl Port {
+    /// The same inbox for some signals only.
+    #[must_use]
+    pub fn for_signals(self, signals: Signals) -> Self {
+        Self { signals, ..self }
+    }
+
+    /// The same inbox with another policy, and the counter of what it drops.
+    #[must_use]
+    pub fn with_policy(self, policy: PortPolicy, dropped: Count) -> Self {
+        Self { policy, dropped, ..self }
+    }
+
+    /// What happens when the inbox is full.
+    #[must_use]
+    pub fn policy(&self) -> PortPolicy {
+        self.policy
+    }
+
+    /// Whether batches of this kind go through this port.
+    #[must_use]
+    pub fn takes(&self, signal: Signals) -> bool {
+        self.signals.contains(signal)
+    }
+
+    /// Batches that wait.
+    #[must_use]
+    pub fn queued_batches(&self) -> usize {
+        self.gauge.batches.load(Ordering::Relaxed)
+    }
+
+    /// Points or records that wait.
+    #[must_use]
+    pub fn queued_items(&self) -> usize {
+        self.gauge.items.load(Ordering::Relaxed)
+    }
+
+    /// The bounds.
+    #[must_use]
+    pub fn limits(&self) -> InboxLimits {
+        self.limits
+    }
+
+    /// Puts a batch in, waiting or dropping as the policy says. When the reader is gone the batch is dropped, which its receipt
+    /// counts as lost.
+    pub async fn send(&self, batch: Batch) {
+        match self.policy {
+            PortPolicy::Block => self.wait_and_put(batch).await,
+            PortPolicy::DropNewest | PortPolicy::BestEffort => self.put_or_drop(batch),
+        }
+    }
+
+    async fn wait_and_put(&self, batch: Batch) {
+        let Ok(room) = self.room.clone().acquire_many_owned(self.blocks_of(&batch)).await else { return };
+        let Ok(place) = self.queue.reserve().await else { return };
+        place.send(self.enter(batch, room));
+    }
+
+    fn put_or_drop(&self, batch: Batch) {
+        let room = self.room.clone().try_acquire_many_owned(self.blocks_of(&batch)).ok();
+        match room.zip(self.queue.try_reserve().ok()) {
+            Some((room, place)) => place.send(self.enter(batch, room)),
+            None => {
+                self.dropped.add(batch.items() as u64);
+                batch.settle(Verdict::Lost);
+            }
+        }
+    }
+
+    fn enter(&self, batch: Batch, room: OwnedSemaphorePermit) -> Queued {
+        let items = batch.items();
+        self.gauge.batches.fetch_add(1, Ordering::Relaxed);
+        self.gauge.items.fetch_add(items, Ordering::Relaxed);
+        Queued { batch, items, _room: room }
+    }
+
+    fn blocks_of(&self, batch: &Batch) -> u32 {
+        let wanted = batch.heap_bytes().div_ceil(BLOCK).clamp(1, blocks(self.limits.bytes));
+        u32::try_from(wanted).unwrap_or(u32::MAX)
+    }
+}
+
+fn blocks(bytes: usize) -> usize {
+    bytes.div_ceil(BLOCK).clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::receipt::Receipt;
+    use crate::testing::batch_of;
+
+    const ONE: InboxLimits = InboxLimits { batches: 1, bytes: 1 << 20 };
+
+    #[tokio::test]
+    async fn a_blocking_port_waits_for_room() {
+        let (port, mut inbox) = Inbox::new(ONE);
+        port.send(batch_of(1)).await;
+        let waiting = tokio::spawn(async move { port.send(batch_of(2)).await });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        assert_eq!(inbox.next().await.unwrap().items(), 1);
+        waiting.await.unwrap();
+        assert_eq!(inbox.next().await.unwrap().items(), 2);
+        assert!(inbox.next().await.is_none(), "the last port is gone");
+    }
+
+    #[tokio::test]
+    async fn bytes_fill_an_inbox_before_the_count_does() {
+        let (port, _inbox) = Inbox::new(InboxLimits { batches: 100, bytes: 2048 });
+        let dropped = Count::default();
+        let port = port.with_policy(PortPolicy::DropNewest, dropped.clone());
+        port.send(batch_of(30)).await;
+        port.send(batch_of(30)).await;
+        assert_eq!((port.queued_batches(), dropped.value()), (1, 30));
+    }
+
+    #[tokio::test]
+    async fn a_dropping_port_counts_what_it_drops_and_tells_its_maker() {
+        let (port, _inbox) = Inbox::new(ONE);
+        let dropped = Count::default();
+        let port = port.with_policy(PortPolicy::DropNewest, dropped.clone());
+        let (receipt, waiter) = Receipt::pair();
+        port.send(batch_of(1)).await;
+        port.send(batch_of(5).with_receipt(receipt)).await;
+        assert_eq!(waiter.verdict().await, Verdict::Lost);
+        assert_eq!(dropped.value(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_batch_sent_to_nobody_is_lost() {
+        let (port, inbox) = Inbox::new(ONE);
+        drop(inbox);
+        let (receipt, waiter) = Receipt::pair();
+        port.send(batch_of(1).with_receipt(receipt)).await;
+        assert_eq!(waiter.verdict().await, Verdict::Lost);
+    }
+}

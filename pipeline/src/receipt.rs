@@ -1,0 +1,148 @@
+//! The promise that follows a batch.
+//!
+//! A receipt is a counted slip. Forking a batch forks its receipt; merging batches joins receipts. Every holder ends with a
+//! verdict, the worst wins, and when the last holder lets go the waiter is told. A receipt that is dropped without a word counts
+//! as [`Verdict::Lost`]: a forgotten path shows in the first test instead of passing for success.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use smallvec::SmallVec;
+use tokio::sync::oneshot;
+
+/// How a promise ended, from best to worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Verdict {
+    /// It is where it was to go.
+    Delivered = 0,
+    /// It was dropped on purpose, by a rule, and counted.
+    Discarded = 1,
+    /// The destination will never take it.
+    Rejected = 2,
+    /// It is gone, or nobody knows: whoever can should send it again.
+    Lost = 3,
+}
+
+/// One holder's share of the promise. Not `Clone`: see [`fork`](Self::fork).
+#[derive(Debug)]
+pub struct Receipt {
+    /// One slip, or several after a merge; none for those who do not care.
+    slips: SmallVec<[Arc<Slip>; 1]>,
+    verdict: Verdict,
+}
+
+/// Waits for the verdict of a receipt.
+#[derive(Debug)]
+pub struct Waiter(oneshot::Receiver<Verdict>);
+
+#[derive(Debug)]
+struct Slip {
+    worst: AtomicU8,
+    tell: std::sync::Mutex<Option<oneshot::Sender<Verdict>>>,
+}
+
+impl Receipt {
+    /// A promise and the one who waits for it.
+    #[must_use]
+    pub fn pair() -> (Self, Waiter) {
+        let (tell, wait) = oneshot::channel();
+        let slip = Slip { worst: AtomicU8::new(0), tell: std::sync::Mutex::new(Some(tell)) };
+        (Self { slips: SmallVec::from_elem(Arc::new(slip), 1), verdict: Verdict::Lost }, Waiter(wait))
+    }
+
+    /// A promise to nobody.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { slips: SmallVec::new(), verdict: Verdict::Lost }
+    }
+
+    /// A second holder of the same promise.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self { slips: self.slips.clone(), verdict: Verdict::Lost }
+    }
+
+    /// Takes over another promise: whatever ends this one ends both.
+    pub fn join(&mut self, mut other: Self) {
+        self.slips.append(&mut other.slips);
+    }
+
+    /// Ends this holder's share.
+    pub fn settle(mut self, verdict: Verdict) {
+        self.verdict = verdict;
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        for slip in &self.slips {
+            slip.worst.fetch_max(self.verdict as u8, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Slip {
+    fn drop(&mut self) {
+        let verdict = match *self.worst.get_mut() {
+            0 => Verdict::Delivered,
+            1 => Verdict::Discarded,
+            2 => Verdict::Rejected,
+            _ => Verdict::Lost,
+        };
+        let tell = self.tell.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(tell) = tell {
+            // Nobody waiting any more is not an error: the sender may have gone away.
+            tell.send(verdict).ok();
+        }
+    }
+}
+
+impl Waiter {
+    /// The verdict, when the last holder has let go.
+    pub async fn verdict(self) -> Verdict {
+        self.0.await.unwrap_or(Verdict::Lost)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_worst_verdict_wins() {
+        let (receipt, waiter) = Receipt::pair();
+        let fork = receipt.fork();
+        receipt.settle(Verdict::Delivered);
+        fork.settle(Verdict::Rejected);
+        assert_eq!(waiter.verdict().await, Verdict::Rejected);
+    }
+
+    #[tokio::test]
+    async fn a_silent_drop_counts_as_lost() {
+        let (receipt, waiter) = Receipt::pair();
+        let fork = receipt.fork();
+        receipt.settle(Verdict::Delivered);
+        drop(fork);
+        assert_eq!(waiter.verdict().await, Verdict::Lost);
+    }
+
+    #[tokio::test]
+    async fn nobody_is_told_before_the_last_holder_lets_go() {
+        let (receipt, mut waiter) = Receipt::pair();
+        let fork = receipt.fork();
+        receipt.settle(Verdict::Discarded);
+        assert!(waiter.0.try_recv().is_err());
+        fork.settle(Verdict::Delivered);
+        assert_eq!(waiter.verdict().await, Verdict::Discarded);
+    }
+
+    #[tokio::test]
+    async fn a_merged_batch_settles_all_its_makers() {
+        let (mut merged, first) = Receipt::pair();
+        let (other, second) = Receipt::pair();
+        merged.join(other);
+        merged.settle(Verdict::Delivered);
+        assert_eq!((first.verdict().await, second.verdict().await), (Verdict::Delivered, Verdict::Delivered));
+    }
+}
