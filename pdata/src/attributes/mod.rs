@@ -31,6 +31,8 @@ pub struct AttributesBuilder {
     entries: Vec<Entry>,
     keys: String,
     values: Vec<u8>,
+    /// The shape of the list before: rows and events of a kind share it, and then no key is copied again.
+    last: Option<Arc<Shape>>,
 }
 
 /// Where one key and its packed value stand in the builder's buffers.
@@ -181,7 +183,12 @@ impl AttributesBuilder {
         for entry in &self.entries {
             packed.extend_from_slice(&values[entry.value.0 as usize..entry.value.1 as usize]);
         }
-        let shape = Arc::new(Shape(self.entries.iter().map(|entry| key(entry).into()).collect()));
+        let keys = self.entries.iter().map(key);
+        let shape = match &self.last {
+            Some(last) if last.keys().eq(keys.clone()) => last.clone(),
+            _ => Arc::new(Shape(keys.map(Into::into).collect())),
+        };
+        self.last = Some(shape.clone());
         Attributes { shape, values: packed.into() }
     }
 }

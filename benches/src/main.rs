@@ -1,0 +1,30 @@
+//! Benchmarks of weir. `cargo run --release -p benches` runs all; a name runs one (`series`, …).
+
+mod measure;
+mod series;
+
+#[global_allocator]
+static TALLY: tally::Tally = tally::Tally;
+
+type Bench = (&'static str, fn());
+
+const ALL: &[Bench] = &[("series", series::run)];
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
+    for name in &wanted {
+        if !ALL.iter().any(|(known, _)| known == name) {
+            eprintln!(
+                "no benchmark {name:?}; there are: {}",
+                ALL.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+            );
+            std::process::exit(2);
+        }
+    }
+    println!("# weir benchmarks");
+    for (name, run) in ALL {
+        if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
+            run();
+        }
+    }
+}
