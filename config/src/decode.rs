@@ -1,0 +1,242 @@
+//! A component's own type out of its part of the tree, with every problem that can be found.
+//!
+//! serde stops at the first error. To find the others, the value that failed is taken out of the tree and decoding
+//! starts again; an error that only follows from such a gap is not told. Unknown keys are told on the way and passed
+//! over. Rounds are bounded, so a hostile section costs a bounded number of passes over itself.
+
+mod access;
+mod cursor;
+mod error;
+
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+
+use serde::de::DeserializeOwned;
+
+use self::cursor::{Cursor, NullRule};
+use self::error::{Error, Kind, Spot};
+use crate::node::{Entry, Node, Origin, Value};
+use crate::place::Place;
+use crate::problem::{Problem, Problems};
+use crate::{redact, suggest};
+
+pub(crate) use self::cursor::OPTIONAL;
+
+/// How many wrong values of one section are told; whoever has more sees the next ones after mending these.
+const MAX_PROBLEM_ROUNDS: usize = 64;
+
+/// How many nulls of one section may stand for a default; each costs one pass.
+const MAX_NULL_ROUNDS: usize = 512;
+
+/// Decodes a node. `name` is what messages call the root, `path` the keys that lead to it, `key` where the last of
+/// them stands.
+pub(crate) fn decode<T: DeserializeOwned>(node: &Node, name: &str, path: &str, key: Place) -> Result<T, Problems> {
+    let context = Context { name, path, key, state: RefCell::default() };
+    let root = Path { parent: None, node: identity(node), segment: Segment::Root };
+    let (mut told, mut nulls) = (0, 0);
+    let decoded = loop {
+        let error = match T::deserialize(Cursor::new(&context, node, &root, NullRule::Zero)) {
+            Ok(value) => break Some(value),
+            Err(error) => error,
+        };
+        match context.note(error) {
+            Next::AfterProblem if told < MAX_PROBLEM_ROUNDS => told += 1,
+            Next::AfterNull if nulls < MAX_NULL_ROUNDS => nulls += 1,
+            Next::AfterNull => {
+                context.tell(Problem::error(format!("more than {MAX_NULL_ROUNDS} empty values")).at(node.place));
+                break None;
+            }
+            Next::AfterProblem | Next::Stop => break None,
+        }
+    };
+    let mut problems = context.state.into_inner().problems;
+    problems.sort();
+    match decoded {
+        Some(value) if !problems.has_errors() => Ok(value),
+        _ => Err(problems),
+    }
+}
+
+/// What all cursors of one decoding share.
+struct Context<'a> {
+    name: &'a str,
+    path: &'a str,
+    key: Place,
+    state: RefCell<State>,
+}
+
+#[derive(Default)]
+struct State {
+    problems: Problems,
+    /// Values that are passed over, and why.
+    removed: HashMap<usize, Removed>,
+    /// Nodes with a value under them that was removed for a problem.
+    gaps: HashSet<usize>,
+    /// Unknown keys that were told in an earlier round.
+    told: HashSet<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Removed {
+    /// Its problem is told.
+    Wrong,
+    /// It is null and leaves the default.
+    Null,
+}
+
+/// What to do after an error.
+enum Next {
+    AfterProblem,
+    AfterNull,
+    Stop,
+}
+
+/// The way from the root to a node, on the stack of the recursion.
+struct Path<'a> {
+    parent: Option<&'a Path<'a>>,
+    node: usize,
+    segment: Segment<'a>,
+}
+
+#[derive(Clone, Copy)]
+enum Segment<'a> {
+    Root,
+    /// A key of a struct.
+    Field(&'a str),
+    /// A key of a map.
+    Key(&'a str),
+    Item(usize),
+}
+
+/// A node's identity while the tree stands still.
+fn identity(node: &Node) -> usize {
+    std::ptr::from_ref(node) as usize
+}
+
+impl Context<'_> {
+    fn tell(&self, problem: Problem) {
+        self.state.borrow_mut().problems.push(problem);
+    }
+
+    fn is_removed(&self, node: &Node) -> bool {
+        self.state.borrow().removed.contains_key(&identity(node))
+    }
+
+    /// Tells a key that its struct does not have.
+    fn unknown_key(&self, path: &Path<'_>, parent: &Node, entry: &Entry, fields: &[&'static str]) {
+        if !self.state.borrow_mut().told.insert(identity(&entry.node)) {
+            return;
+        }
+        let hidden = matches!(parent.origin, Origin::Environment(_));
+        let key = if hidden { redact::REDACTED } else { &entry.key };
+        let mut problem = Problem::error(format!("'{}' has invalid keys: {key}", path.relative(self.name)))
+            .at(entry.place)
+            .with_path(format!("{}::{key}", path.absolute(self.path)));
+        problem.help = if hidden { None } else { suggest::help(key, fields) };
+        self.tell(problem);
+    }
+
+    /// Tells an error and takes its value out.
+    fn note(&self, error: Error) -> Next {
+        let Error { kind, spot } = error;
+        let Some(spot) = spot else {
+            // Every cursor adds its place; only an error made outside of one has none.
+            self.tell(Problem::error(format!("'{}' {}", self.name, kind.message())).with_path(self.path));
+            return Next::Stop;
+        };
+        let (removed, next) = match kind {
+            Kind::KeepDefault => (Removed::Null, Next::AfterNull),
+            Kind::Told => (Removed::Wrong, Next::AfterProblem),
+            _ if spot.follows => (Removed::Wrong, Next::AfterProblem),
+            kind => {
+                self.tell(spot.problem(&kind));
+                (Removed::Wrong, Next::AfterProblem)
+            }
+        };
+        let mut state = self.state.borrow_mut();
+        let again = state.removed.insert(spot.node, removed).is_some();
+        if removed == Removed::Wrong {
+            state.gaps.extend(&spot.ancestors);
+        }
+        // The root cannot be taken out, and what was taken out cannot fail again.
+        if spot.ancestors.is_empty() || again { Next::Stop } else { next }
+    }
+
+    /// Whether an error only comes from a value under this node that was taken out.
+    fn follows(&self, path: &Path<'_>, node: &Node, kind: &Kind) -> bool {
+        let state = self.state.borrow();
+        match kind {
+            Kind::MissingField(field) => node
+                .as_map()
+                .and_then(|map| map.get(field))
+                .is_some_and(|value| state.removed.get(&identity(value)) == Some(&Removed::Wrong)),
+            _ => state.gaps.contains(&path.node),
+        }
+    }
+
+    /// Describes where an error came up.
+    fn spot(&self, path: &Path<'_>, node: &Node, kind: &Kind) -> Box<Spot> {
+        let mut ancestors = Vec::new();
+        let mut above = path.parent;
+        while let Some(path) = above {
+            ancestors.push(path.node);
+            above = path.parent;
+        }
+        let secret = node.origin != Origin::Written || path.is_secret() || redact::is_secret_key(self.name);
+        let value = match &node.value {
+            Value::Plain(text) | Value::Text(text) => Some(text.as_str()),
+            _ => node.text(),
+        };
+        Box::new(Spot {
+            node: path.node,
+            follows: self.follows(path, node, kind),
+            ancestors,
+            place: if path.parent.is_none() && self.key.is_written() { self.key } else { node.place },
+            name: path.relative(self.name),
+            path: path.absolute(self.path),
+            found: node.type_name(),
+            value: value.map(str::to_owned),
+            quoted: matches!(node.value, Value::Text(_)),
+            secret,
+            reference: node.origin.reference().map(str::to_owned),
+        })
+    }
+}
+
+impl<'a> Path<'a> {
+    fn child(&'a self, node: &Node, segment: Segment<'a>) -> Path<'a> {
+        Path { parent: Some(self), node: identity(node), segment }
+    }
+
+    /// `queries[0].timeout`, as the Collector's messages have it.
+    fn relative(&self, root: &str) -> String {
+        let Some(parent) = self.parent else { return root.to_owned() };
+        let above = if parent.parent.is_none() { String::new() } else { parent.relative(root) };
+        match self.segment {
+            Segment::Root => root.to_owned(),
+            Segment::Field(key) if above.is_empty() => key.to_owned(),
+            Segment::Field(key) => format!("{above}.{key}"),
+            Segment::Key(key) => format!("{above}[{key}]"),
+            Segment::Item(index) => format!("{above}[{index}]"),
+        }
+    }
+
+    /// `receivers::sql_query/inventory::queries[0]::timeout`.
+    fn absolute(&self, root: &str) -> String {
+        let above = self.parent.map_or_else(|| root.to_owned(), |parent| parent.absolute(root));
+        match self.segment {
+            Segment::Root => above,
+            Segment::Field(key) | Segment::Key(key) if above.is_empty() => key.to_owned(),
+            Segment::Field(key) | Segment::Key(key) => format!("{above}::{key}"),
+            Segment::Item(index) => format!("{above}[{index}]"),
+        }
+    }
+
+    fn is_secret(&self) -> bool {
+        let own = matches!(self.segment, Segment::Field(key) | Segment::Key(key) if redact::is_secret_key(key));
+        own || self.parent.is_some_and(Path::is_secret)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,149 @@
+//! What decoding promises.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::{Duration, MapEnvironment, Optional, Problems, Secret, Section, StringList};
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Config {
+    driver: String,
+    int: i64,
+    small: u8,
+    flag: bool,
+    ratio: f64,
+    timeout: Duration,
+    list: Vec<String>,
+    names: StringList,
+    labels: BTreeMap<String, String>,
+    queries: Vec<Query>,
+    mode: Mode,
+    token: Secret,
+    tls: Optional<Tls>,
+    maybe: Option<i64>,
+    any: serde_json::Value,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+struct Query {
+    sql: String,
+    #[serde(default)]
+    timeout: Duration,
+    #[serde(default)]
+    max_rows: u32,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Tls {
+    insecure: bool,
+    ca_file: String,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Mode {
+    #[default]
+    Interval,
+    OnScrape,
+}
+
+fn read(yaml: &str) -> Result<Config, Problems> {
+    Section::from_yaml("sql_query/x", yaml).unwrap().decode()
+}
+
+fn read_with(yaml: &str, value: &str) -> Result<Config, Problems> {
+    let env = MapEnvironment::new().with("X", value);
+    Section::from_yaml_with_env("sql_query/x", yaml, &env).unwrap().decode()
+}
+
+fn messages(problems: &Problems) -> Vec<&str> {
+    problems.iter().map(|problem| problem.message.as_str()).collect()
+}
+
+#[test]
+fn all_problems_of_a_section_are_told_at_once() {
+    let problems = read(
+        "drivr: x\nint: many\nsmall: 300\nflag: 1\nratio: [1]\ntimeout: 5\nqueries:\n  - sqll: select 1\n    timeout: 1x\n  \
+         - {sql: 1, max_rows: -1}\nmode: on_scrap\nlabels: {a: [1], b: x}\n",
+    )
+    .unwrap_err();
+    assert_eq!(
+        messages(&problems),
+        [
+            "'sql_query/x' has invalid keys: drivr",
+            "'int' expected type 'int', got unconvertible type 'string'",
+            "'small' cannot parse value, 300 overflows u8",
+            "'flag' expected type 'bool', got unconvertible type 'int'",
+            "'ratio' expected type 'float64', got unconvertible type '[]interface {}'",
+            "'timeout' time: missing unit in duration \"5\": a bare number means nanoseconds (5 ns) to the Collector; write a \
+             unit, such as \"5s\"",
+            "'queries[0]' has invalid keys: sqll",
+            "'queries[0]' has no key 'sql'",
+            "'queries[0].timeout' time: unknown unit \"x\" in duration \"1x\"",
+            "'queries[1].sql' expected type 'string', got unconvertible type 'int'",
+            "'queries[1].max_rows' cannot parse value, -1 overflows u32",
+            "'mode' has unknown value \"on_scrap\" (valid values: [interval on_scrape])",
+            "'labels[a]' expected type 'string', got unconvertible type '[]interface {}'",
+        ]
+    );
+    let first = problems.iter().next().unwrap();
+    assert_eq!(first.help.as_deref(), Some("did you mean `driver`?"));
+    assert_eq!((first.place.unwrap().line, first.place.unwrap().column), (1, 1));
+    assert_eq!(problems.iter().nth(8).unwrap().path, "sql_query/x::queries[0]::timeout");
+}
+
+#[test]
+fn null_keeps_the_default_and_optional_sections_have_three_states() {
+    let config = read("driver:\nint: ~\ntls:\nmaybe: null\nlist:\nqueries: null\nmode:\ntimeout:\n").unwrap();
+    assert_eq!(config, Config { tls: Optional::Present(Tls::default()), ..Config::default() });
+    assert_eq!(read("").unwrap().tls, Optional::Absent);
+    assert_eq!(read("tls: {}").unwrap().tls, Optional::Present(Tls::default()));
+    assert_eq!(read("tls: {enabled: false, nonsense: 1}").unwrap().tls, Optional::Disabled);
+    let tls = Tls { insecure: true, ca_file: String::new() };
+    assert_eq!(read("tls: {enabled: true, insecure: true}").unwrap().tls, Optional::Present(tls));
+    assert_eq!(
+        messages(&read("tls: {enabled: 3, insecur: true}").unwrap_err()),
+        ["'tls.enabled' expected type 'bool', got unconvertible type 'int'", "'tls' has invalid keys: insecur"]
+    );
+}
+
+#[test]
+fn one_text_is_a_list_split_at_commas() {
+    assert_eq!(read("list: 'a, b'").unwrap().list, ["a", " b"]);
+    assert_eq!(read("names: 'a, b,'").unwrap().names.0, ["a", "b"]);
+    assert_eq!(read("list: ''").unwrap().list, Vec::<String>::new());
+    assert_eq!(read_with("list: ${env:X}", "[a,b]").unwrap().list, ["a", "b"]);
+    assert_eq!(messages(&read("list: 3").unwrap_err()), ["'list' source data must be an array or slice, got int"]);
+    assert_eq!(messages(&read("queries: a,b").unwrap_err()), ["'queries' expected a map or struct, got \"string\"",]);
+}
+
+/// The table of the Collector's end-to-end test for values from the environment.
+#[test]
+fn values_from_the_environment_keep_their_text_for_strings() {
+    for (value, int, text) in [
+        ("123", Some(123), Some("123")),
+        ("0123", Some(83), Some("0123")),
+        ("0xdeadbeef", Some(3_735_928_559), Some("0xdeadbeef")),
+        ("\"0123\"", None, Some("\"0123\"")),
+        ("t", None, Some("t")),
+        ("[\"a\",", None, Some("[\"a\",")),
+        ("$$ENV", None, Some("$ENV")),
+        ("$${env:X}", None, Some("${env:X}")),
+        ("true # c ${env:bad.name}", None, None),
+    ] {
+        let read_int = read_with("int: ${env:X}", value).map(|config| config.int).ok();
+        assert_eq!(read_int, int, "int from {value}");
+        let read_text = read_with("driver: ${env:X}", value).map(|config| config.driver).ok();
+        assert_eq!(read_text.as_deref(), text, "text from {value}");
+        let inside = Section::from_yaml_with_env("a", "driver: a-${env:X}-b", &MapEnvironment::new().with("X", value));
+        let inside = inside.ok().map(|section| section.decode::<Config>().unwrap().driver);
+        assert_eq!(inside, text.map(|text| format!("a-{text}-b")), "inside from {value}");
+    }
+    assert!(read_with("flag: ${env:X}", "true # c ${env:bad.name}").unwrap().flag);
+    for value in ["t", "23"] {
+        assert!(read_with("flag: ${env:X}", value).is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! Types that components use in their configuration.
+
+mod byte_size;
+mod duration;
+mod optional;
+mod secret;
+mod string_list;
+
+pub use byte_size::ByteSize;
+pub use duration::Duration;
+pub use optional::Optional;
+pub use secret::Secret;
+pub use string_list::StringList;
