@@ -1,6 +1,12 @@
-//! Benchmarks of weir. `cargo run --release -p benches` runs all; a name runs one (`series`, …).
+//! Benchmarks of weir. `cargo run --release -p benches` runs all; names run some. `--large` adds
+//! the sizes that take minutes. `footprint` and `peers` want `cargo build --release -p agent` first.
 
+#![allow(clippy::disallowed_types, reason = "benchmarks measure real time")]
+
+mod footprint;
 mod measure;
+mod peers;
+mod process;
 mod series;
 
 #[global_allocator]
@@ -8,7 +14,7 @@ static TALLY: tally::Tally = tally::Tally;
 
 type Bench = (&'static str, fn());
 
-const ALL: &[Bench] = &[("series", series::run)];
+const ALL: &[Bench] = &[("series", series::run), ("footprint", footprint::run), ("peers", peers::run)];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
