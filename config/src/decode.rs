@@ -74,6 +74,8 @@ struct State {
     gaps: HashSet<usize>,
     /// Unknown keys that were told in an earlier round.
     told: HashSet<usize>,
+    /// Keys that an unknown key of the same map was surely meant to be.
+    meant: HashSet<(usize, &'static str)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,6 +129,9 @@ impl Context<'_> {
         if !self.state.borrow_mut().told.insert(identity(&entry.node)) {
             return;
         }
+        if let Some(meant) = suggest::nearest(&entry.key, fields.iter().copied()) {
+            self.state.borrow_mut().meant.insert((identity(parent), meant));
+        }
         let hidden = matches!(parent.origin, Origin::Environment(_));
         let key = if hidden { redact::REDACTED } else { &entry.key };
         let mut problem = Problem::error(format!("'{}' has invalid keys: {key}", path.relative(self.name)))
@@ -166,10 +171,11 @@ impl Context<'_> {
     fn follows(&self, path: &Path<'_>, node: &Node, kind: &Kind) -> bool {
         let state = self.state.borrow();
         match kind {
-            Kind::MissingField(field) => node
-                .as_map()
-                .and_then(|map| map.get(field))
-                .is_some_and(|value| state.removed.get(&identity(value)) == Some(&Removed::Wrong)),
+            Kind::MissingField(field) => {
+                let value = node.as_map().and_then(|map| map.get(field));
+                state.meant.contains(&(identity(node), *field))
+                    || value.is_some_and(|value| state.removed.get(&identity(value)) == Some(&Removed::Wrong))
+            }
             _ => state.gaps.contains(&path.node),
         }
     }

@@ -193,6 +193,12 @@ impl Expander<'_> {
     }
 
     fn warn_unset(&mut self, name: &str, journey: &Journey<'_>) {
+        if journey.origin != Origin::Written {
+            let message = "Configuration references unset environment variable in the text behind a reference";
+            let help = "write `$$` for each `$` there to keep it as text";
+            self.problems.push(Problem::warning(message).at(journey.place).with_path(journey.path).with_help(help));
+            return;
+        }
         let message = format!("Configuration references unset environment variable {name:?}");
         let help = format!(
             "set it, give a default with ${{env:{name}:-default}}, or write $${{{name}}} to keep the text ${{{name}}}"

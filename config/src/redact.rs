@@ -1,5 +1,7 @@
 //! What must not be shown, and how it is cut out of lines and messages.
 
+use crate::suggest;
+
 /// What stands where a secret was.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
@@ -34,7 +36,18 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
     if PLAIN_ENDINGS.iter().any(|ending| folded.ends_with(ending)) {
         return false;
     }
-    SECRET_WORDS.iter().any(|word| folded.contains(word))
+    SECRET_WORDS.iter().any(|word| folded.contains(word)) || key.split(['_', '-', '.', ':']).any(nearly_secret)
+}
+
+/// Whether a key is a secret's name with a typing mistake: its value is as secret, and such lines are shown most.
+fn nearly_secret(part: &str) -> bool {
+    let part = part.to_lowercase();
+    // A letter off in a short word is another word.
+    part.len() <= 32
+        && SECRET_WORDS.iter().filter(|word| word.len() > 4).any(|word| {
+            let allowed = if word.len() >= 8 { 2 } else { 1 };
+            part.len().abs_diff(word.len()) <= allowed && suggest::distance(&part, word) <= allowed
+        })
 }
 
 /// A line with everything after its first secret key replaced, and with the passwords of URLs replaced.

@@ -10,7 +10,7 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
         problems.extend(ambiguous(connector, document));
         problems.extend(half_used(connector, document));
     }
-    if !document.incomplete {
+    if !document.gaps.service {
         unused(document, problems);
     }
 }
