@@ -96,16 +96,16 @@ impl Progress {
         Arc::new(Self { timeouts, state: Mutex::new(state) })
     }
 
-    /// A head is complete; says whether it is the first.
-    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> (Running, bool) {
+    /// A head is complete.
+    pub(super) fn begin(self: &Arc<Self>, multiplexed: bool) -> Running {
         let mut state = self.state();
-        let first = !std::mem::replace(&mut state.greeted, true);
+        state.greeted = true;
         state.multiplexed = multiplexed;
         state.running += 1;
         state.head_since = None;
         let id = state.next_answer;
         state.next_answer += 1;
-        (Running { progress: self.clone(), id }, first)
+        Running { progress: self.clone(), id }
     }
 
     /// Whether no whole head has come yet.

@@ -1,13 +1,25 @@
 //! Who is in: the connections of one server, and who must leave when the house is full.
+//!
+//! A connection is *half-open* until its first whole request head has come; then it is *settled*. A full house makes room by
+//! closing the oldest half-open connection. An address may for a moment have more half-open connections than its cap, within
+//! the cap of the house: who has just come gets [`GRACE`] to speak, so that a flood cannot push out an honest client of the
+//! same address between its connect and its first byte.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 
 use super::limits::LimitsConfig;
 use crate::meter::{Count, Level, Meters};
+
+/// How long a new connection is not counted against its address's cap: time for a client on a busy machine to send its head.
+/// With the default caps it holds up to 10,000 connections a second; past that, a client has the time of 1,024 arrivals.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// The connections of one server.
 #[derive(Debug)]
@@ -23,6 +35,7 @@ pub(super) struct Roster {
 pub(super) struct Seat {
     roster: Arc<Roster>,
     id: u64,
+    settled: AtomicBool,
 }
 
 /// Why connections were closed by us, as a closed set of words for the label `reason`.
@@ -63,11 +76,14 @@ struct Table {
     /// In the order of their arrival, since ids rise.
     half_open: BTreeSet<u64>,
     homes: HashMap<IpAddr, Home>,
+    /// When to look for addresses that are still over their cap.
+    sweep_at: Option<Instant>,
 }
 
 #[derive(Debug)]
 struct Guest {
     home: IpAddr,
+    since: Instant,
     task: Option<AbortHandle>,
 }
 
@@ -89,13 +105,12 @@ impl Roster {
     /// The oldest goes first because an honest client sends its head at once: it is out of reach long before its turn comes.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
         let home = home_of(address);
+        let now = Instant::now();
         let mut table = self.table();
-        if table.homes.get(&home).is_some_and(|home| home.guests >= self.limits.connections_per_address.max(1)) {
-            let oldest = table.homes.get(&home).and_then(|home| home.half_open.first().copied());
-            if !self.evict(&mut table, oldest) {
-                self.counts.refused_address.add(1);
-                return None;
-            }
+        self.trim(&mut table, home, self.per_address() - 1, now);
+        if table.homes.get(&home).is_some_and(|home| home.settled() >= self.per_address()) {
+            self.counts.refused_address.add(1);
+            return None;
         }
         if table.guests.len() >= self.limits.connections.max(1) {
             let oldest = table.half_open.first().copied();
@@ -104,15 +119,31 @@ impl Roster {
                 return None;
             }
         }
-        let id = table.next;
-        table.next += 1;
-        table.guests.insert(id, Guest { home, task: None });
-        table.half_open.insert(id);
-        let home = table.homes.entry(home).or_default();
-        home.guests += 1;
-        home.half_open.insert(id);
+        let (id, crowded) = table.add(home, now, self.per_address());
+        if crowded {
+            table.sweep_at.get_or_insert(now + GRACE);
+        }
         self.counts.open.set(i64::try_from(table.guests.len()).unwrap_or(i64::MAX));
-        Some(Seat { roster: self.clone(), id })
+        Some(Seat { roster: self.clone(), id, settled: AtomicBool::new(false) })
+    }
+
+    /// When to call [`Roster::sweep`].
+    pub(super) fn sweep_at(&self) -> Option<Instant> {
+        self.table().sweep_at
+    }
+
+    /// Closes what is half-open past its grace where an address is over its cap.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        let mut table = self.table();
+        let crowded = |table: &Table| -> Vec<IpAddr> {
+            let over = table.homes.iter().filter(|(_, home)| home.guests > self.per_address());
+            over.map(|(address, _)| *address).collect()
+        };
+        for home in crowded(&table) {
+            self.trim(&mut table, home, self.per_address(), now);
+        }
+        table.sweep_at = (!crowded(&table).is_empty()).then(|| now + GRACE / 4);
     }
 
     /// Tells which task serves a connection, so that it can be ended when its place is needed.
@@ -131,6 +162,23 @@ impl Roster {
 
     pub(super) const fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// Closes half-open connections of an address, the oldest first, down to a number; none that is within its grace.
+    fn trim(&self, table: &mut Table, home: IpAddr, most: usize, now: Instant) {
+        loop {
+            let Some(known) = table.homes.get(&home).filter(|home| home.guests > most) else { return };
+            let oldest = known.half_open.first().copied();
+            let since = oldest.and_then(|id| table.guests.get(&id)).map(|guest| guest.since);
+            if since.is_none_or(|since| now.duration_since(since) < GRACE) {
+                return;
+            }
+            self.evict(table, oldest);
+        }
+    }
+
+    fn per_address(&self) -> usize {
+        self.limits.connections_per_address.max(1)
     }
 
     fn evict(&self, table: &mut Table, id: Option<u64>) -> bool {
@@ -152,9 +200,18 @@ impl Seat {
         self.id
     }
 
-    /// The first head is complete: this connection is not half-open any more.
-    pub(super) fn head_complete(&self) {
-        self.roster.table().head_complete(self.id);
+    /// A whole head has come. Says whether the connection is settled; it is not while its address has as many settled ones as
+    /// it may have.
+    pub(super) fn settle(&self) -> bool {
+        if self.settled.load(Ordering::Relaxed) {
+            return true;
+        }
+        let settled = self.roster.table().settle(self.id, self.roster.per_address());
+        if !settled {
+            self.roster.counts.refused_address.add(1);
+        }
+        self.settled.store(settled, Ordering::Relaxed);
+        settled
     }
 
     pub(super) fn counts(&self) -> &Counts {
@@ -171,13 +228,27 @@ impl Drop for Seat {
 }
 
 impl Table {
-    fn head_complete(&mut self, id: u64) {
-        self.half_open.remove(&id);
-        if let Some(guest) = self.guests.get(&id)
-            && let Some(home) = self.homes.get_mut(&guest.home)
-        {
-            home.half_open.remove(&id);
+    /// A new half-open connection; says whether its address is now over its cap.
+    fn add(&mut self, home: IpAddr, since: Instant, cap: usize) -> (u64, bool) {
+        let id = self.next;
+        self.next += 1;
+        self.guests.insert(id, Guest { home, since, task: None });
+        self.half_open.insert(id);
+        let home = self.homes.entry(home).or_default();
+        home.guests += 1;
+        home.half_open.insert(id);
+        (id, home.guests > cap)
+    }
+
+    fn settle(&mut self, id: u64, cap: usize) -> bool {
+        // Who has been told to leave has no home any more.
+        let Some(home) = self.guests.get(&id).and_then(|guest| self.homes.get_mut(&guest.home)) else { return false };
+        if home.settled() >= cap {
+            return false;
         }
+        home.half_open.remove(&id);
+        self.half_open.remove(&id);
+        true
     }
 
     /// Does nothing the second time, as for a connection that was told to leave and now has left.
@@ -192,6 +263,12 @@ impl Table {
             }
         }
         Some(guest)
+    }
+}
+
+impl Home {
+    fn settled(&self) -> usize {
+        self.guests - self.half_open.len()
     }
 }
 
@@ -266,28 +343,41 @@ mod tests {
         text.parse().unwrap()
     }
 
-    #[test]
-    fn the_oldest_half_open_connection_of_a_full_address_makes_room() {
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_half_open_connection_of_a_full_address_makes_room() {
         let (meters, roster) = roster(100, 2);
         let busy = roster.enter(ip("10.0.0.1")).unwrap();
-        busy.head_complete();
+        assert!(busy.settle());
         let half = roster.enter(ip("10.0.0.1")).unwrap();
+        tokio::time::advance(GRACE).await;
         let new = roster.enter(ip("::ffff:10.0.0.1")).unwrap();
-        drop(half);
-        new.head_complete();
+        assert!(!half.settle() && new.settle());
         assert!(roster.enter(ip("10.0.0.1")).is_none());
         assert!(roster.enter(ip("10.0.0.2")).is_some());
-        assert_eq!((count(&meters, "half_open"), count(&meters, "connections_per_address")), (1, 1));
+        assert_eq!((count(&meters, "half_open"), count(&meters, "connections_per_address")), (1, 2));
     }
 
-    #[test]
-    fn the_oldest_half_open_connection_of_a_full_house_makes_room() {
+    #[tokio::test(start_paused = true)]
+    async fn who_has_just_come_is_not_pushed_out_by_its_address_but_does_not_stay_past_its_grace() {
+        let (meters, roster) = roster(100, 2);
+        let seats: Vec<_> = (0..10).map(|_| roster.enter(ip("10.0.0.1")).unwrap()).collect();
+        assert_eq!((count(&meters, "half_open"), roster.counts.open.value()), (0, 10));
+        let settled: Vec<_> = seats.iter().map(Seat::settle).collect();
+        assert_eq!(settled.iter().filter(|settled| **settled).count(), 2);
+        let at = roster.sweep_at().unwrap();
+        tokio::time::advance(at - Instant::now()).await;
+        roster.sweep();
+        assert_eq!((count(&meters, "half_open"), roster.sweep_at()), (8, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_half_open_connection_of_a_full_house_makes_room() {
         let (meters, roster) = roster(2, 2);
         let _half = roster.enter(ip("10.0.0.1")).unwrap();
         let busy = roster.enter(ip("10.0.0.2")).unwrap();
-        busy.head_complete();
+        assert!(busy.settle());
         let other = roster.enter(ip("10.0.0.3")).unwrap();
-        other.head_complete();
+        assert!(other.settle());
         assert!(roster.enter(ip("10.0.0.4")).is_none());
         assert_eq!((count(&meters, "half_open"), count(&meters, "connections")), (1, 1));
         assert_eq!(roster.counts.open.value(), 2);
@@ -300,7 +390,7 @@ mod tests {
     fn an_ipv6_network_is_one_address() {
         let (_, roster) = roster(10, 1);
         let seat = roster.enter(ip("2001:db8::1")).unwrap();
-        seat.head_complete();
+        assert!(seat.settle());
         assert!(roster.enter(ip("2001:db8::2:1")).is_none());
         assert!(roster.enter(ip("2001:db8:0:1::1")).is_some());
     }

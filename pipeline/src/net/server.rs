@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use http::{Request, Response, StatusCode, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -17,6 +17,7 @@ use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
 
@@ -168,6 +169,7 @@ impl Server {
             // All arms are safe to drop.
             tokio::select! {
                 () = stop.requested() => break,
+                () = until(house.roster.sweep_at()) => house.roster.sweep(),
                 Some(end) = visits.join_next() => house.ended(end),
                 accepted = acceptor.next() => match accepted {
                     Accepted::Stream(stream, address) => house.open(&mut visits, stream, address, &stop),
@@ -284,9 +286,9 @@ impl House {
 
 impl Visit {
     async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-        let (running, first) = self.progress.begin(request.version() == Version::HTTP_2);
-        if first {
-            self.seat.head_complete();
+        let running = self.progress.begin(request.version() == Version::HTTP_2);
+        if !self.seat.settle() {
+            return Ok(too_many(request.version()).map(|body| running.answer(body)));
         }
         let limits = BodyLimits { bytes: self.house.max_body, time: self.house.timeouts.read_timeout };
         let mut request = request.map(|body| cap(body, limits, self.progress.clone()));
@@ -310,6 +312,22 @@ impl Visit {
     }
 }
 
+/// The answer for a connection that was let in on trial while its address had all it may have.
+fn too_many(version: Version) -> Response<ResponseBody> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many connections from this address");
+    if version != Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Clients that break off or speak nonsense are everyday life.
 fn told(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     if let Err(error) = end {
@@ -323,9 +341,9 @@ fn builder(timeouts: &Timeouts) -> auto::Builder<TokioExecutor> {
     builder
         .http1()
         .timer(TokioTimer::new())
-        // Counted from the end of the previous request, so it must not be shorter than an idle connection may live; `Progress`
-        // has the short deadline.
-        .header_read_timeout(timeouts.idle_timeout.max(timeouts.read_header_timeout))
+        // Counted from the end of the previous request, so it must be longer than an idle connection may live. `Progress` has
+        // the short deadlines; this is the second line behind it.
+        .header_read_timeout(timeouts.idle_timeout + timeouts.read_header_timeout)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
     builder
