@@ -42,7 +42,7 @@ struct Expander<'a> {
 
 /// A text on its way through its references.
 struct Journey<'n> {
-    /// The value as it was written.
+    /// The value as it was written, for messages.
     written: &'n str,
     place: Place,
     path: &'n str,
@@ -82,19 +82,21 @@ impl Expander<'_> {
                 }
             }
             Value::Plain(text) | Value::Text(text) if text.contains('$') => {
-                let written = std::mem::take(text);
-                let origin = node.origin.clone();
+                let text = std::mem::take(text);
+                let origin = std::mem::take(&mut node.origin);
+                // Text that came through a reference must not be shown: the reference is.
+                let written = origin.reference().unwrap_or(&text).to_owned();
                 let journey =
                     Journey { written: &written, place: node.place, path, steps, origin, target: Target::Value };
-                *node = self.leaf(journey, depth);
+                *node = self.leaf(text, journey, depth);
             }
             _ => {}
         }
     }
 
     /// Expands one scalar.
-    fn leaf(&mut self, mut journey: Journey<'_>, depth: usize) -> Node {
-        match self.text(journey.written.to_owned(), &mut journey, depth) {
+    fn leaf(&mut self, text: String, mut journey: Journey<'_>, depth: usize) -> Node {
+        match self.text(text, &mut journey, depth) {
             Ok(Outcome::Text(text)) => {
                 Node { value: Value::Text(text), place: journey.place, raw: None, origin: journey.origin }
             }
@@ -122,6 +124,7 @@ impl Expander<'_> {
                 self.warn_unset(name, journey);
             }
             if found.foreign {
+                self.warn_collapsed(&found, journey);
                 journey.origin = found.origin(journey.written);
             }
             if from == 0 && to == text.len() && journey.target == Target::Value {
@@ -204,6 +207,20 @@ impl Expander<'_> {
             "set it, give a default with ${{env:{name}:-default}}, or write $${{{name}}} to keep the text ${{{name}}}"
         );
         self.problems.push(Problem::warning(message).at(journey.place).with_path(journey.path).with_help(help));
+    }
+
+    /// The Collector's rule that `$$` is `$` holds for text from outside too, where nobody expects it.
+    fn warn_collapsed(&mut self, found: &Found, journey: &Journey<'_>) {
+        if !found.raw.contains("$$") {
+            return;
+        }
+        let message = format!("the text behind {} holds `$$`, which is read as `$`", journey.written);
+        self.problems.push(
+            Problem::warning(message)
+                .at(journey.place)
+                .with_path(journey.path)
+                .with_help("write each `$` of it twice there, or take a text without `$$`"),
+        );
     }
 
     /// A YAML file that cannot be read is text, as in the Collector; its writer wants to know.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::files::Files;
+use crate::place::Place;
 use crate::problem::{Problem, Problems};
 
 /// The widest part of a source line that is shown; longer lines are cut around the caret.
@@ -12,11 +13,12 @@ impl Problems {
     /// All problems as text: `file:line:column: severity: message`, the source line, a caret, the path, the help.
     pub fn render(&self, files: &Files) -> String {
         let mut out = String::new();
+        let mut source = SourceLine::default();
         for problem in self {
             if !out.is_empty() {
                 out.push('\n');
             }
-            render_one(&mut out, problem, files);
+            render_one(&mut out, problem, files, &mut source);
         }
         if self.omitted() > 0 {
             out.push_str(&format!("\n… and {} more problems\n", self.omitted()));
@@ -31,16 +33,34 @@ impl Problems {
     }
 }
 
-fn render_one(out: &mut String, problem: &Problem, files: &Files) {
+/// The last line that was fetched: problems stand in order, and redacting a line of a mebibyte once is enough.
+#[derive(Default)]
+struct SourceLine {
+    at: Option<(u32, u32)>,
+    text: Option<String>,
+}
+
+impl SourceLine {
+    fn fetch(&mut self, place: Place, files: &Files) -> Option<&str> {
+        let at = Some((place.file, place.line));
+        if self.at != at {
+            self.text = files.line(place);
+            self.at = at;
+        }
+        self.text.as_deref()
+    }
+}
+
+fn render_one(out: &mut String, problem: &Problem, files: &Files, source: &mut SourceLine) {
     if let Some(place) = problem.place {
         out.push_str(&printable(&files.locate(place)));
         out.push_str(": ");
     }
     out.push_str(&format!("{}: {}\n", problem.severity, printable(&problem.message)));
-    let shown = problem.place.and_then(|place| Some((place, files.line(place)?)));
+    let shown = problem.place.and_then(|place| Some((place, source.fetch(place, files)?)));
     let gutter = problem.place.map_or(0, |place| place.line.to_string().len());
     if let Some((place, line)) = shown {
-        let (line, column) = cut(&line, place.column as usize);
+        let (line, column) = cut(line, place.column as usize);
         let pad: String = line.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
         out.push_str(&format!(" {} | {}\n", place.line, printable(&line)));
         out.push_str(&format!(" {:gutter$} | {pad}^\n", ""));

@@ -151,6 +151,8 @@ fn a_secret_in_any_value_is_never_shown() {
         "${env:c4n4ry!}",
         "${file:c4n4ry}",
         "[c4n4ry",
+        "{a: 'c4n4ry${1}'}",
+        "{cidrs: 'c4n4ry$$', token: ['c4n4ry${env:c4n4ry}']}",
         "c4n4ry,c4n4ry",
         "é c4n4ry/ +",
     ];
