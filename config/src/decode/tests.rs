@@ -75,7 +75,7 @@ fn all_problems_of_a_section_are_told_at_once() {
         [
             "'sql_query/x' has invalid keys: drivr",
             "'int' expected type 'int', got unconvertible type 'string'",
-            "'small' cannot parse value, 300 overflows u8",
+            "'small' cannot parse value, 300 overflows uint8",
             "'flag' expected type 'bool', got unconvertible type 'int'",
             "'ratio' expected type 'float64', got unconvertible type '[]interface {}'",
             "'timeout' time: missing unit in duration \"5\": a bare number means nanoseconds (5 ns) to the Collector; write a \
@@ -83,7 +83,7 @@ fn all_problems_of_a_section_are_told_at_once() {
             "'queries[0]' has invalid keys: sqll",
             "'queries[0].timeout' time: unknown unit \"x\" in duration \"1x\"",
             "'queries[1].sql' expected type 'string', got unconvertible type 'int'",
-            "'queries[1].max_rows' cannot parse value, -1 overflows u32",
+            "'queries[1].max_rows' cannot parse value, -1 overflows uint32",
             "'mode' has unknown value \"on_scrap\" (valid values: [interval on_scrape])",
             "'labels[a]' expected type 'string', got unconvertible type '[]interface {}'",
         ]
