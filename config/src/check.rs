@@ -2,8 +2,11 @@
 
 mod graph;
 
+use std::collections::{HashMap, HashSet};
+
 use crate::document::{Document, Pipeline, Reference};
 use crate::id::{ComponentId, fold_kind};
+use crate::place::Place;
 use crate::problem::{Problem, Problems};
 use crate::section::Section;
 use crate::{redact, suggest};
@@ -58,6 +61,9 @@ impl Known {
         }
     }
 }
+
+/// After how many problems references that lead nowhere get no help.
+const MAX_HELPED: usize = 50;
 
 /// The classes, each with the word for one of its components.
 const CLASSES: &[(&str, &str)] = &[
@@ -179,21 +185,25 @@ fn references(path: &str, class: &str, word: &str, list: &[Reference], document:
     let connectors = matches!(class, "receivers" | "exporters");
     let lacking = document.gaps.lacks(class) || (connectors && document.gaps.lacks("connectors"));
     let others = if connectors { document.connectors.as_slice() } else { &[] };
-    let ids: Vec<&ComponentId> = document.class(class).iter().chain(others).map(Section::id).collect();
-    for (index, reference) in list.iter().enumerate() {
+    let ids: HashSet<&ComponentId> = document.class(class).iter().chain(others).map(Section::id).collect();
+    let mut first: HashMap<&ComponentId, Place> = HashMap::new();
+    for reference in list {
         let id = if reference.hidden { redact::REDACTED.to_owned() } else { reference.id.to_string() };
         let at = |problem: Problem| problem.at(reference.place).with_path(&*reference.path);
-        if !lacking && !ids.contains(&&reference.id) {
+        if !lacking && !problems.is_full() && !ids.contains(&reference.id) {
             let problem = at(Problem::error(format!("{path}: references {word} {id:?} which is not configured")));
-            problems.push(match not_configured(&id, class, &ids, document) {
+            // Whoever has more wrong ids than this has another mistake, and looking for words costs ids times ids.
+            let help =
+                if problems.len() < MAX_HELPED { not_configured(&reference.id, class, &ids, document) } else { None };
+            problems.push(match help {
                 Some(help) => problem.with_help(help),
                 None => problem,
             });
         }
-        if let Some(first) = list[..index].iter().find(|first| first.id == reference.id) {
+        if let Some(first) = first.insert(&reference.id, reference.place) {
             problems.push(
                 at(Problem::error(format!("{path}: references {word} {id:?} multiple times")))
-                    .with_related("first named", first.place)
+                    .with_related("first named", first)
                     .with_help("name it once"),
             );
         }
@@ -201,16 +211,16 @@ fn references(path: &str, class: &str, word: &str, list: &[Reference], document:
 }
 
 /// The help for a reference that leads nowhere.
-fn not_configured(id: &str, class: &str, ids: &[&ComponentId], document: &Document) -> Option<String> {
-    let other = CLASSES.iter().find(|(other, _)| {
-        *other != class && document.class(other).iter().any(|section| section.id().to_string() == id)
-    });
-    if let Some((_, word)) = other {
-        return Some(format!("{id:?} is configured as {} {word}", article(word)));
+fn not_configured(id: &ComponentId, class: &str, ids: &HashSet<&ComponentId>, document: &Document) -> Option<String> {
+    let written = id.to_string();
+    let configured = |class: &str| document.class(class).iter().any(|section| section.id() == id);
+    if let Some((_, word)) = CLASSES.iter().find(|(other, _)| *other != class && configured(other)) {
+        return Some(format!("{written:?} is configured as {} {word}", article(word)));
     }
-    let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let mut names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    suggest::help(id, &names).map(|help| help.replace("known here", "configured"))
+    suggest::help(&written, &names).map(|help| help.replace("known here", "configured"))
 }
 
 fn article(word: &str) -> &'static str {

@@ -138,6 +138,9 @@ impl Context<'_> {
         if !self.state.borrow_mut().told.insert(identity(&entry.node)) {
             return;
         }
+        if self.state.borrow().problems.is_full() {
+            return self.tell(Problem::error("").at(entry.place));
+        }
         if let Some(meant) = suggest::nearest(&entry.key, fields.iter().copied()) {
             self.state.borrow_mut().meant.insert((identity(parent), meant));
         }

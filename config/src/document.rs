@@ -151,7 +151,7 @@ pub(crate) fn check_keys(
         let key = if hidden { REDACTED } else { &entry.key };
         let full = if path.is_empty() { key.to_owned() } else { format!("{path}::{key}") };
         let mut problem = Problem::error(format!("'{name}' has invalid keys: {key}")).at(entry.place).with_path(full);
-        problem.help = if hidden { None } else { suggest::help(key, known) };
+        problem.help = if hidden || problems.is_full() { None } else { suggest::help(key, known) };
         problems.push(problem);
     }
 }

@@ -5,10 +5,12 @@
 //! the text beside it, for targets that want a string. A reference inside other text gives its text. Text that came
 //! in is looked at again, as the Collector does, so that a default may hold a reference.
 
+mod patchwork;
 mod retrieve;
 
 use std::sync::Arc;
 
+use self::patchwork::Patchwork;
 use self::retrieve::{Found, Retriever};
 use crate::environment::Environment;
 use crate::files::Files;
@@ -109,34 +111,34 @@ impl Expander<'_> {
     }
 
     /// Replaces references until there is none, then `$$` by `$`.
-    fn text(&mut self, mut text: String, journey: &mut Journey<'_>, depth: usize) -> Result<Outcome, Problem> {
-        while let Some((from, to)) = find_reference(&text) {
+    fn text(&mut self, text: String, journey: &mut Journey<'_>, depth: usize) -> Result<Outcome, Problem> {
+        let mut text = Patchwork::new(text, journey.origin != Origin::Written);
+        while let Some((from, to)) = find_reference(text.as_str()) {
             journey.steps += 1;
             if journey.steps > MAX_STEPS {
                 return Err(
                     Problem::error("too many recursive expansions").with_help("a reference leads back to itself")
                 );
             }
-            let uri = text[from + 2..to - 1].to_owned();
-            let found = self.retriever.retrieve(&uri, journey.origin.reference().map(|_| journey.written))?;
+            let uri = text.as_str()[from + 2..to - 1].to_owned();
+            let tainted = text.is_foreign(from, to);
+            let mut found = self.retriever.retrieve(&uri, tainted.then_some(journey.written))?;
+            found.foreign |= tainted;
             self.charge_text(found.raw.len())?;
-            if let Some(name) = &found.unset {
-                self.warn_unset(name, journey);
-            }
+            self.warn(&found, tainted, journey);
             if found.foreign {
-                self.warn_collapsed(&found, journey);
                 journey.origin = found.origin(journey.written);
             }
-            if from == 0 && to == text.len() && journey.target == Target::Value {
-                if let Some(node) = self.whole(&found, journey, depth)? {
-                    return Ok(Outcome::Node(Box::new(node)));
-                }
-                text = found.raw;
-            } else {
-                text.replace_range(from..to, &found.raw);
+            if from == 0
+                && to == text.as_str().len()
+                && journey.target == Target::Value
+                && let Some(node) = self.whole(&found, journey, depth)?
+            {
+                return Ok(Outcome::Node(Box::new(node)));
             }
+            text.replace(from, to, &found.raw, found.foreign);
         }
-        Ok(Outcome::Text(text.replace("$$", "$")))
+        Ok(Outcome::Text(text.as_str().replace("$$", "$")))
     }
 
     /// What a reference gives that is the whole value, when that is not a string.
@@ -195,32 +197,31 @@ impl Expander<'_> {
         Ok(())
     }
 
-    fn warn_unset(&mut self, name: &str, journey: &Journey<'_>) {
-        if journey.origin != Origin::Written {
-            let message = "Configuration references unset environment variable in the text behind a reference";
-            let help = "write `$$` for each `$` there to keep it as text";
+    /// What is allowed and seldom meant: a variable that is not set, `$$` in text from outside.
+    fn warn(&mut self, found: &Found, tainted: bool, journey: &Journey<'_>) {
+        let mut tell = |message: String, help: String| {
             self.problems.push(Problem::warning(message).at(journey.place).with_path(journey.path).with_help(help));
-            return;
+        };
+        match &found.unset {
+            Some(_) if tainted => tell(
+                "Configuration references unset environment variable in the text behind a reference".to_owned(),
+                "write `$$` for each `$` there to keep it as text".to_owned(),
+            ),
+            Some(name) => tell(
+                format!("Configuration references unset environment variable {name:?}"),
+                format!(
+                    "set it, give a default with ${{env:{name}:-default}}, or write $${{{name}}} to keep the text ${{{name}}}"
+                ),
+            ),
+            None => {}
         }
-        let message = format!("Configuration references unset environment variable {name:?}");
-        let help = format!(
-            "set it, give a default with ${{env:{name}:-default}}, or write $${{{name}}} to keep the text ${{{name}}}"
-        );
-        self.problems.push(Problem::warning(message).at(journey.place).with_path(journey.path).with_help(help));
-    }
-
-    /// The Collector's rule that `$$` is `$` holds for text from outside too, where nobody expects it.
-    fn warn_collapsed(&mut self, found: &Found, journey: &Journey<'_>) {
-        if !found.raw.contains("$$") {
-            return;
+        // The Collector's rule that `$$` is `$` holds for text from outside too, where nobody expects it.
+        if found.foreign && found.raw.contains("$$") {
+            tell(
+                format!("the text behind {} holds `$$`, which is read as `$`", journey.written),
+                "write each `$` of it twice there, or take a text without `$$`".to_owned(),
+            );
         }
-        let message = format!("the text behind {} holds `$$`, which is read as `$`", journey.written);
-        self.problems.push(
-            Problem::warning(message)
-                .at(journey.place)
-                .with_path(journey.path)
-                .with_help("write each `$` of it twice there, or take a text without `$$`"),
-        );
     }
 
     /// A YAML file that cannot be read is text, as in the Collector; its writer wants to know.
