@@ -169,3 +169,62 @@ fn keys(line: &str) -> impl Iterator<Item = (usize, &str)> {
 fn indent_of(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{inside_secret, is_secret_key, line, message, url_passwords};
+
+    #[test]
+    fn keys_of_secrets_are_known_with_their_typing_mistakes() {
+        for key in [
+            "password",
+            "db_password",
+            "bearerToken",
+            "datasource",
+            "dsn",
+            "api_key",
+            "pasword",
+            "datasorce",
+            "tokn",
+            "client-secret",
+        ] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in
+            ["token_file", "password_file", "driver", "endpoint", "value_column", "queries", "timeout", "name", "state"]
+        {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_cut_after_its_first_secret_key() {
+        assert_eq!(line("  password: x"), "  password: [REDACTED]");
+        assert_eq!(line("a: {b: 1, token: x, c: 2}"), "a: {b: 1, token: [REDACTED]");
+        assert_eq!(line("exporters.x.token=abc"), "exporters.x.token=[REDACTED]");
+        assert_eq!(line("\"password\" : x"), "\"password\" : [REDACTED]");
+        assert_eq!(line("  password:"), "  password:");
+        assert_eq!(line("driver: sqlite # token"), "driver: sqlite # token");
+    }
+
+    #[test]
+    fn lines_below_a_secret_key_are_inside() {
+        let text = "a:\n  tokens:\n  - one\n  -\n    two: x\n  next: y\nb: |\n  z\n";
+        let inside: Vec<usize> = (0..8).filter(|index| inside_secret(text, *index)).collect();
+        assert_eq!(inside, [2, 3, 4]);
+    }
+
+    #[test]
+    fn passwords_in_urls_are_cut_out() {
+        assert_eq!(url_passwords("postgres://u:p@h/d and x://h:1/"), "postgres://u:[REDACTED]@h/d and x://h:1/");
+        assert_eq!(url_passwords("a://u:p:q@r@h"), "a://u:[REDACTED]@h");
+    }
+
+    #[test]
+    fn messages_lose_the_value_its_escapes_and_its_parts() {
+        assert_eq!(message("invalid \"se\\\"cret\" here", "se\"cret"), "invalid \"[REDACTED]\" here");
+        assert_eq!(message("unknown unit \"ecre\" in secret", "5secret"), "unknown unit \"[REDACTED]\" in secret");
+        assert_eq!(message("missing unit in \"5\"", "5"), "missing unit in \"[REDACTED]\"");
+        assert_eq!(message("one of `a`, `b`", "xyz"), "one of `a`, `b`");
+    }
+}

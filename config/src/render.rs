@@ -118,3 +118,40 @@ fn cut(line: &str, column: usize) -> (String, usize) {
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\t' { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{MAX_SHOWN_CHARS, cut, printable};
+    use crate::{Files, Place, Problem, Problems};
+
+    #[test]
+    fn the_caret_stands_under_its_column_in_a_cut_line() {
+        let line = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        let (shown, column) = cut(&line, 501);
+        assert_eq!(shown.chars().nth(column - 1), Some('X'));
+        assert_eq!(shown.chars().count(), MAX_SHOWN_CHARS + 2);
+        assert_eq!(cut("short", 99), ("short".to_owned(), 6));
+        let (shown, column) = cut(&line, 1);
+        assert!(column == 1 && !shown.starts_with('…') && shown.ends_with('…'));
+    }
+
+    #[test]
+    fn tabs_keep_their_width_and_nothing_steers_the_terminal() {
+        let mut files = Files::default();
+        let file = files.add("a\u{1b}.yaml", "\tx: \u{1b}[31m\n");
+        let place = Place { file, line: 1, column: 2 };
+        let problems: Problems = [Problem::warning("bad\u{7}\nworse").at(place)].into_iter().collect();
+        let shown = problems.render(&files);
+        assert_eq!(shown, "a\u{fffd}.yaml:1:2: warning: bad\u{fffd}\u{fffd}worse\n 1 | \tx: \u{fffd}[31m\n   | \t^\n");
+        assert_eq!(printable("a\tb"), "a\tb");
+    }
+
+    #[test]
+    fn more_problems_than_are_kept_are_counted() {
+        let mut problems: Problems = (0..1_200).map(|n| Problem::warning(n.to_string())).collect();
+        assert!(!problems.has_errors());
+        problems.push(Problem::error("last"));
+        assert!(problems.has_errors() && problems.len() == 1_000);
+        assert!(problems.render(&Files::default()).ends_with("\n… and 201 more problems\n"));
+    }
+}

@@ -42,7 +42,7 @@ struct Tls {
     ca_file: String,
 }
 
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
     #[default]
@@ -145,4 +145,86 @@ fn values_from_the_environment_keep_their_text_for_strings() {
     for value in ["t", "23"] {
         assert!(read_with("flag: ${env:X}", value).is_err());
     }
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Shapes {
+    #[serde(alias = "old_name")]
+    name: String,
+    pair: (String, u8),
+    boxed: Option<Box<Query>>,
+    wrapped: Wrapped,
+    choice: Choice,
+    by_mode: BTreeMap<Mode, i32>,
+    maybes: Vec<Option<i64>>,
+    big: u64,
+    float: f64,
+    letter: char,
+    address: Option<std::net::IpAddr>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+struct Wrapped(Vec<u8>);
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Choice {
+    #[default]
+    None,
+    Size(u32),
+    Both {
+        left: u8,
+        right: u8,
+    },
+}
+
+fn shapes(yaml: &str) -> Result<Shapes, Problems> {
+    Section::from_yaml("a", yaml).unwrap().decode()
+}
+
+#[test]
+fn serdes_shapes_are_read() {
+    let yaml = "old_name: x\npair: [a, 2]\nboxed: {sql: a}\nwrapped: [1, 2]\nchoice: {both: {left: 1, right: 2}}\nby_mode: \
+                {on_scrape: 1e3}\nmaybes: [1, ~, 3]\nbig: 18446744073709551615\nfloat: 3\nletter: é\naddress: ::1\n";
+    let expected = Shapes {
+        name: "x".to_owned(),
+        pair: ("a".to_owned(), 2),
+        boxed: Some(Box::new(Query { sql: "a".to_owned(), ..Query::default() })),
+        wrapped: Wrapped(vec![1, 2]),
+        choice: Choice::Both { left: 1, right: 2 },
+        by_mode: BTreeMap::from([(Mode::OnScrape, 1_000)]),
+        maybes: vec![Some(1), None, Some(3)],
+        big: u64::MAX,
+        float: 3.0,
+        letter: 'é',
+        address: "::1".parse().ok(),
+    };
+    assert_eq!(shapes(yaml).unwrap(), expected);
+    assert_eq!(shapes("choice: {size: 5}").unwrap().choice, Choice::Size(5));
+    assert_eq!(shapes("choice: none").unwrap().choice, Choice::None);
+}
+
+#[test]
+fn mistakes_in_serdes_shapes_are_told_at_their_place() {
+    let told = |yaml: &str| {
+        let problems = shapes(yaml).unwrap_err();
+        let problem = problems.iter().next().unwrap();
+        assert_eq!(problems.len(), 1, "{problems}");
+        format!("{}:{} {}", problem.place.unwrap().line, problem.place.unwrap().column, problem.message)
+    };
+    assert_eq!(told("pair: [a]"), "1:7 'pair' has 1 elements, expected a tuple of size 2");
+    assert_eq!(told("choice: size"), "1:9 'choice' has the value \"size\" without its settings");
+    assert_eq!(told("choice: {sise: 5}"), "1:9 'choice' has an unknown value (valid values: [none size both])");
+    assert_eq!(
+        told("choice: {both: {left: x, right: 1}}"),
+        "1:23 'choice.both.left' expected type 'uint', got unconvertible type 'string'"
+    );
+    assert_eq!(
+        told("by_mode: {never: 1}"),
+        "1:11 'by_mode[never]' has unknown value \"never\" (valid values: [interval on_scrape])"
+    );
+    assert_eq!(told("address: here"), "1:10 'address' invalid IP address syntax");
+    assert_eq!(told("old_name: x\nname: y"), "1:1 'a' duplicate field `name`");
+    assert_eq!(told("letter: ab"), "1:9 'letter' has invalid value \"ab\", expected a character");
 }

@@ -131,3 +131,13 @@ fn what_is_no_plain_yaml_is_refused_with_its_place() {
     assert!(matches!(&root("a: !!str 5").as_map().unwrap().get("a").unwrap().value, Value::Text(text) if text == "5"));
     assert_eq!(root("a: !!int \"5\"").as_map().unwrap().get("a").unwrap().type_name(), "int");
 }
+
+#[test]
+fn line_ends_of_every_system_give_the_same_places() {
+    for end in ["\n", "\r\n", "\r"] {
+        let text = ["\u{feff}a: 1", "é: 2", "  # note", "a: 3", ""].join(end);
+        assert_eq!(problems(&text), ["4:1 mapping key \"a\" already defined"], "{end:?}");
+        assert_eq!(crate::files::lines(&text).nth(3), Some("a: 3"));
+    }
+    assert_eq!(problems("\u{feff}é: [日, *x]"), ["1:8 yaml: unknown anchor 'x' referenced"]);
+}
