@@ -60,10 +60,12 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, root: Root<'_>) -> Result
             Next::AfterProblem | Next::Stop => break None,
         }
     };
-    let mut problems = context.state.into_inner().problems;
+    let State { mut problems, removed, .. } = context.state.into_inner();
     problems.sort();
+    // With a value missing that was told elsewhere, whatever the component finds next would only follow from that.
+    let whole = !removed.values().any(|why| *why == Removed::Wrong);
     match decoded {
-        Some(value) if !problems.has_errors() => Ok(value),
+        Some(value) if whole && !problems.has_errors() => Ok(value),
         _ => Err(problems),
     }
 }

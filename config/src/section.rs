@@ -81,6 +81,7 @@ impl Section {
     ///
     /// # Errors
     /// All problems of the section that can be found: unknown keys, wrong types, bad values, each with its place.
+    /// They are empty when [`load`](crate::load()) has told all of them: a value whose reference failed is not there.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Problems> {
         // The Collector names values of a component from the component on, those of the service from the root on.
         let (name, prefix) = if self.path.starts_with("service::") {

@@ -228,3 +228,17 @@ fn mistakes_in_serdes_shapes_are_told_at_their_place() {
     assert_eq!(told("old_name: x\nname: y"), "1:1 'a' duplicate field `name`");
     assert_eq!(told("letter: ab"), "1:9 'letter' has invalid value \"ab\", expected a character");
 }
+
+#[test]
+fn a_value_whose_reference_failed_is_told_once() {
+    let sources = crate::Sources {
+        configs: vec!["yaml:receivers: {a: {driver: '${1}', int: x}, b: {driver: '${1}'}}".to_owned()],
+        sets: vec![],
+    };
+    let loaded = crate::load(&sources, &MapEnvironment::new());
+    assert_eq!(loaded.problems.len(), 2, "{}", loaded.problems);
+    let receivers = loaded.document.unwrap().receivers;
+    let told = receivers[0].decode::<Config>().unwrap_err();
+    assert_eq!(messages(&told), ["'int' expected type 'int', got unconvertible type 'string'"]);
+    assert!(receivers[1].decode::<Config>().unwrap_err().is_empty());
+}
