@@ -1,6 +1,6 @@
 """What the Circuit Breaker page must show for a database, worked out without weir: rules in Python, not in SQL.
 
-usage: circuit_breaker.py DATABASE VERSION     prints a JSON list of [name, {label: value}, number]
+usage: circuit_breaker.py DATABASE VERSION     prints a JSON list of [name, {label: value}, "number"]
 
 It reads whole tables with `select *` and applies the page's rules row by row, so that it shares neither code nor SQL with what
 it judges.
@@ -94,7 +94,7 @@ def samples(database, version):
                 put(name, {key: row[key] or "" for key in keys}, row[column])
 
     for (name, labels), value in found.items():
-        yield [name, dict(labels), value]
+        yield [name, dict(labels), repr(value)]
 
 
 if __name__ == "__main__":
