@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tests::exposition::Exposition;
@@ -11,6 +12,12 @@ use tokio::net::TcpSocket;
 const CONFIG: &str = "examples/quickstart/weir.yaml";
 /// Scrapes while under attack are measured this often.
 const SCRAPES: usize = 100;
+
+/// One attack at a time: they are measured in milliseconds.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn quickstart() -> Weir {
     Weir::run(CONFIG).start()
@@ -71,6 +78,7 @@ fn many_addresses(nth: usize) -> Ipv4Addr {
 }
 
 fn assert_unmoved_by(said: &'static [u8], from: fn(usize) -> Ipv4Addr) {
+    let _alone = alone();
     let mut weir = quickstart();
     let crowd = Crowd::gather(8_000, weir.address, said, from);
     assert!(crowd.len() >= 7_000, "only {} connections were made: this was no attack", crowd.len());
@@ -113,6 +121,7 @@ fn answer_to(weir: &Weir, bytes: &[u8]) -> Option<u16> {
 
 #[test]
 fn header_bombs_are_refused_and_cost_no_memory() {
+    let _alone = alone();
     let mut weir = quickstart();
     weir.scrape();
     let before = weir.resident_mib();
@@ -138,6 +147,7 @@ fn header_bombs_are_refused_and_cost_no_memory() {
 
 #[test]
 fn broken_requests_are_answered_or_closed() {
+    let _alone = alone();
     let mut weir = quickstart();
     let requests: &[&[u8]] = &[
         b"\r\n\r\n",
@@ -162,6 +172,7 @@ fn broken_requests_are_answered_or_closed() {
 
 #[test]
 fn head_is_get_without_a_body() {
+    let _alone = alone();
     let weir = quickstart();
     let head = http::request("HEAD", weir.address, "/metrics", &[http::TEXT], b"").expect("an answer");
     assert_eq!((head.status, head.body.len()), (200, 0));
@@ -190,6 +201,7 @@ service:
 
 #[test]
 fn slow_scrapers_hold_up_nobody_and_hold_little() {
+    let _alone = alone();
     let weir = large();
     let whole = weir.scrape();
     assert_eq!(Exposition::read(whole.text()).named("rows").count(), 100_000);
@@ -215,6 +227,7 @@ fn slow_scrapers_hold_up_nobody_and_hold_little() {
 
 #[test]
 fn a_silent_connection_is_closed_in_the_end() {
+    let _alone = alone();
     let weir = quickstart();
     let mut socket = TcpStream::connect(weir.address).expect("weir listens");
     socket.write_all(b"GET /metrics HT").expect("half a head can be sent");
