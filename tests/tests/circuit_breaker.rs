@@ -159,7 +159,8 @@ fn sums_past_sixty_four_bits_break_no_scrape() {
 
 #[test]
 fn families_carry_the_type_and_help_of_the_page() {
-    let weir = reads(&Inventory::household()).start();
+    let inventory = Inventory::household();
+    let weir = reads(&inventory).start();
     let served = Exposition::read(weir.scrape().text());
     let families: Vec<_> = served.types.iter().filter(|(name, _)| name.starts_with("circuitbreaker_")).collect();
     assert_eq!(families.len(), 23, "{families:?}");
