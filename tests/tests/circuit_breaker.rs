@@ -9,7 +9,8 @@ use tests::{Inventory, Launch, PATIENCE, Prometheus, Target, Traffic, Weir, http
 const TOKEN: &str = "a-token-of-proper-length";
 const VERSION: &str = "0.2.0";
 
-/// The page's example queries and panels; each must have an answer on the household, with this many series.
+/// The page's example queries and panels, and with how many series the household answers. The one without an answer has none
+/// in any Prometheus: the left side carries job and instance, the right side nothing.
 const QUERIES: &[(&str, usize)] = &[
     (r#"circuitbreaker_service_status{status=~"stopped|degraded"} == 1"#, 2),
     (r#"sum(circuitbreaker_service_status{status="running"} == 1)"#, 1),

@@ -179,6 +179,21 @@ fn head_is_get_without_a_body() {
     assert_eq!(head.header("content-type"), weir.scrape().header("content-type"));
 }
 
+#[test]
+fn a_gates_section_with_nothing_set_unmounts_the_route() {
+    let _alone = alone();
+    let inventory = tests::Inventory::household();
+    let example = tests::repository::text("examples/circuit-breaker/weir.yaml");
+    assert!(example.contains("      when_unset: open\n"));
+    let closed = Weir::run_text(&example.replace("      when_unset: open\n", ""))
+        .listen("CB_LISTEN", "/api/v1/metrics")
+        .env("CB_DATABASE", inventory.path())
+        .start();
+    let gone = closed.get(&[]);
+    let unknown = http::get(closed.address, "/anything", &[]).expect("an answer");
+    assert_eq!((gone.status, &gone.body), (404, &unknown.body), "it looks like any unknown path");
+}
+
 /// A table of many rows, so that a scrape does not fit a socket's buffers.
 fn large() -> Weir {
     let yaml = "
