@@ -200,20 +200,25 @@ impl House {
         self.roster.served_by(id, task);
     }
 
-    async fn visit(self: Arc<Self>, stream: TcpStream, address: SocketAddr, seat: Seat, stop: Stop) {
+    async fn visit(self: Arc<Self>, stream: TcpStream, address: SocketAddr, seat: Seat, mut stop: Stop) {
         // Answers are written whole; waiting for more to send only delays the last piece.
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%error, "no TCP_NODELAY");
         }
         let mut peer = Peer::new(address);
         let Some(tls) = &self.tls else {
-            return self.clone().converse(stream, peer, seat, stop).await;
+            return self.converse(stream, peer, seat, stop).await;
         };
-        match tokio::time::timeout(self.timeouts.tls_handshake, tls.acceptor().accept(stream)).await {
+        let handshake = tokio::time::timeout(self.timeouts.tls_handshake, tls.acceptor().accept(stream));
+        let shaken = tokio::select! {
+            shaken = handshake => shaken,
+            () = stop.requested() => return,
+        };
+        match shaken {
             Ok(Ok(stream)) => {
                 let chain = stream.get_ref().1.peer_certificates();
                 peer.certificate = chain.and_then(<[_]>::first).map(Certificate::new);
-                self.clone().converse(stream, peer, seat, stop).await;
+                self.converse(stream, peer, seat, stop).await;
             }
             Ok(Err(error)) => {
                 debug!(%error, "TLS handshake");
@@ -224,7 +229,7 @@ impl House {
     }
 
     /// Speaks HTTP on one connection to its end.
-    async fn converse<S>(self: Arc<Self>, stream: S, peer: Peer, seat: Seat, mut stop: Stop)
+    async fn converse<S>(self: &Arc<Self>, stream: S, peer: Peer, seat: Seat, mut stop: Stop)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -46,6 +46,7 @@ fn without_the_key_the_route_is_open_and_with_nothing_set_it_is_not_there() {
         ("gates: {trusted_proxies: 127.0.0.1}", Admission::Unmounted),
         ("gates: {when_unset: unmounted}", Admission::Unmounted),
         ("gates: {when_unset: open}", Admission::Open),
+        ("gates: {trusted_proxies: 192.0.2.1, when_unset: open}", Admission::Open),
         ("gates: {token: '${env:UNSET:-}', when_unset: open}", Admission::Open),
         ("gates: {token: '${env:TOKEN}', when_unset: open}", Admission::Pass),
         ("gates: {cidrs: '10.0.0.0/8,192.0.2.0/24'}", Admission::Pass),
@@ -77,6 +78,27 @@ fn refusals_are_counted_by_gate() {
     let counts: Vec<_> = meters.counts().into_iter().map(|(_, labels, n)| (labels[1].1.clone(), n)).collect();
     let of = |gate: &str| counts.iter().find(|(known, _)| known == gate).unwrap().1;
     assert_eq!((of("token"), of("auth_failures_per_second"), of("cidrs")), (5, 2, 1));
+}
+
+#[test]
+fn what_the_documentation_shows_is_valid() {
+    #[derive(serde::Deserialize, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Documented {
+        endpoint: String,
+        gates: Option<GatesConfig>,
+        limits: LimitsConfig,
+        tls: Option<TlsServerConfig>,
+    }
+    let page = include_str!("../../../../docs/security.md");
+    let snippets: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(snippets.len() >= 3);
+    for snippet in snippets {
+        let documented: Documented = section(snippet).decode().unwrap();
+        documented.endpoint.parse::<Endpoint>().unwrap();
+        assert_eq!(documented.limits, LimitsConfig::default(), "the page shows the defaults");
+        assert!(documented.gates != Some(GatesConfig::default()) && documented.tls != Some(TlsServerConfig::default()));
+    }
 }
 
 #[test]
