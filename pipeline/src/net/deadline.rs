@@ -15,9 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::counts::Closed;
 use super::limits::Timeouts;
 use super::response::{BoxError, ResponseBody};
-use super::roster::Closed;
 
 /// How long, and how much, we go on reading after our last word when the client may still be sending. Without it the kernel
 /// answers what is on its way with a reset, and the client never sees the 413 or 431.

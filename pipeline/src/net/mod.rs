@@ -9,6 +9,7 @@
 
 mod accept;
 mod body;
+mod counts;
 mod deadline;
 mod endpoint;
 mod gates;

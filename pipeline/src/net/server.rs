@@ -23,12 +23,13 @@ use tracing::{debug, error, warn};
 
 use super::accept::{Accepted, Acceptor};
 use super::body::{BodyLimits, RequestBody, cap};
+use super::counts::{Closed, Counts};
 use super::deadline::{Answer, Progress, Tracked};
 use super::gates::{Certificate, Gates};
 use super::limits::{LimitsConfig, Timeouts};
 use super::listener::Lent;
 use super::response::{ResponseBody, text};
-use super::roster::{Closed, Counts, Roster, Seat};
+use super::roster::{Roster, Seat};
 use super::tls::{Tls, TlsServerConfig};
 use crate::fault::Fault;
 use crate::meter::Meters;

@@ -67,6 +67,9 @@ fn all_gates_that_are_set_must_pass_and_the_address_comes_first() {
 
 #[test]
 fn refusals_are_counted_by_gate() {
+    for (place, (refused, _)) in Refused::ALL.into_iter().enumerate() {
+        assert_eq!(refused as usize, place);
+    }
     let meters = Meters::unread();
     let gates = plan("gates: {token: 0123456789abcdef, cidrs: 10.0.0.0/8}").unwrap();
     let gates =
