@@ -19,6 +19,7 @@ mod response;
 mod roster;
 mod server;
 mod tls;
+mod visit;
 
 pub use body::{BodyError, RequestBody, request_body};
 pub use endpoint::Endpoint;
