@@ -198,7 +198,7 @@ impl<S> Tracked<S> {
                 let now = Instant::now();
                 state.stalled_since = None;
                 state.quiet_since = now;
-    if !state.multiplexed {
+                if !state.multiplexed {
                     // A large piece on a thin line takes long and yet moves. Over HTTP/2 the bytes may be another answer's.
                     state.handed.iter_mut().for_each(|(_, since)| *since = now);
                 }

@@ -98,10 +98,10 @@ impl Server {
         Self { limits: limits.clone(), ..self }
     }
 
-    /// Deadlines.
+    /// Deadlines; zeros are the defaults.
     #[must_use]
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
-        Self { timeouts, ..self }
+        Self { timeouts: timeouts.or_defaults(), ..self }
     }
 
     /// Speaks TLS. Clients are asked for a certificate when `gates` have an `mtls` gate, and must have one when the TLS settings
