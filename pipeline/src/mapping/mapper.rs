@@ -43,6 +43,7 @@ pub struct Mapper {
     builder: AttributesBuilder,
     keys: Vec<Fingerprint>,
     scratch: Vec<u8>,
+    started: UnixNanos,
     /// When the read began.
     time: UnixNanos,
     last_success: UnixNanos,
@@ -63,9 +64,9 @@ struct Walk {
 pub const PAGE_POINTS: usize = 4096;
 
 impl Mapper {
-    /// A mapper that holds nothing yet. Its series live in `table`.
+    /// A mapper, made at `started`, that holds nothing yet. Its series live in `table`.
     #[must_use]
-    pub fn new(rules: Arc<MapperRules>, table: Arc<SeriesTable>) -> Self {
+    pub fn new(rules: Arc<MapperRules>, table: Arc<SeriesTable>, started: UnixNanos) -> Self {
         Self {
             seed: *table.seed(),
             rules,
@@ -76,6 +77,7 @@ impl Mapper {
             builder: AttributesBuilder::default(),
             keys: Vec::new(),
             scratch: Vec::new(),
+            started,
             time: UnixNanos::UNSET,
             last_success: UnixNanos::UNSET,
             walk: Walk::default(),
@@ -302,7 +304,7 @@ impl Mapper {
     fn times<R: Record + ?Sized>(&mut self, sight: &Sight<'_, R>) -> Option<(UnixNanos, UnixNanos)> {
         let default_start = || match sight.rule.start {
             StartRule::Unset => UnixNanos::UNSET,
-            StartRule::At(time) => time,
+            StartRule::AtStart => self.started,
             StartRule::LastRead(_) if self.last_success.is_set() => self.last_success,
             StartRule::LastRead(span) => {
                 UnixNanos(self.time.0.saturating_sub(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))

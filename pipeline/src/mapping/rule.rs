@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pdata::{Metric, UnixNanos};
+use pdata::Metric;
 
 /// One metric of a source.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,8 +143,8 @@ pub enum StartRule {
     /// Unknown.
     #[default]
     Unset,
-    /// A fixed time.
-    At(UnixNanos),
+    /// When the mapper was made.
+    AtStart,
     /// The time of the last successful read; this long before the read when there was none.
     LastRead(std::time::Duration),
 }

@@ -39,7 +39,7 @@ fn status(encoding: Encoding, unknown: OnUnknown) -> MetricRule {
 
 fn mapper(metrics: Vec<MetricRule>) -> Mapper {
     let rules = MapperRules { metrics, ..MapperRules::default() };
-    Mapper::new(Arc::new(rules), SeriesTable::with_defaults())
+    Mapper::new(Arc::new(rules), SeriesTable::with_defaults(), UnixNanos(1))
 }
 
 fn text(text: &str) -> Cell<'_> {
@@ -115,7 +115,7 @@ fn held_series_are_let_go_when_they_leave() {
     let limits = Limits { idle_epochs: 1, ..Limits::default() };
     let table = SeriesTable::new(Seed::random(), limits);
     let rules = MapperRules { metrics: vec![gauge("x", &["name"])], ..MapperRules::default() };
-    let mut mapper = Mapper::new(Arc::new(rules), table.clone());
+    let mut mapper = Mapper::new(Arc::new(rules), table.clone(), UnixNanos(1));
     let sweep = || (0..4).for_each(|_| table.sweep());
     read(&mut mapper, &["name", "v"], &[&[text("a"), Cell::Int(1)]]).unwrap();
     sweep();
@@ -255,7 +255,7 @@ fn a_missing_column_is_named_with_what_is_there() {
 #[test]
 fn too_many_rows_fail_the_read() {
     let rules = MapperRules { metrics: vec![gauge("x", &["name"])], max_records: 2, ..MapperRules::default() };
-    let mut mapper = Mapper::new(Arc::new(rules), SeriesTable::with_defaults());
+    let mut mapper = Mapper::new(Arc::new(rules), SeriesTable::with_defaults(), UnixNanos(1));
     let row: &[Cell<'_>] = &[text("a"), Cell::Int(1)];
     assert!(read(&mut mapper, &["name", "v"], &[row, row]).is_ok());
     assert_eq!(read(&mut mapper, &["name", "v"], &[row, row, row]), Err(MapError::TooMany(2)));
@@ -269,7 +269,7 @@ fn resource_columns_make_resources_and_not_labels() {
         resource_columns: vec![attribute("tenant")],
         max_records: 0,
     };
-    let mut mapper = Mapper::new(Arc::new(rules), SeriesTable::with_defaults());
+    let mut mapper = Mapper::new(Arc::new(rules), SeriesTable::with_defaults(), UnixNanos(1));
     mapper.begin(&["tenant", "v"], UnixNanos(1)).unwrap();
     for tenant in ["a", "b"] {
         mapper.record(&[text(tenant), Cell::Int(1)][..]).unwrap();

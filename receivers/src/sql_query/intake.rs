@@ -34,6 +34,7 @@ impl Intake {
         logs: Arc<[LogRule]>,
         table: Arc<SeriesTable>,
         budget: Budget,
+        started: UnixNanos,
     ) -> Self {
         let logs = LogIntake {
             rules: logs,
@@ -45,7 +46,7 @@ impl Intake {
             full: Vec::new(),
             observed: UnixNanos::UNSET,
         };
-        Self { mapper: Mapper::new(metrics, table), logs }
+        Self { mapper: Mapper::new(metrics, table, started), logs }
     }
 
     /// Begins a read of a result with these columns.
@@ -61,9 +62,9 @@ impl Intake {
     }
 
     /// The log records of a successful read. Records of a failed one are dropped at the next `begin`.
-    pub(crate) fn take_logs(&mut self) -> Vec<Batch> {
-        self.logs.finish_page().ok();
-        std::mem::take(&mut self.logs.full)
+    pub(crate) fn take_logs(&mut self) -> Result<Vec<Batch>, MapError> {
+        self.logs.finish_page()?;
+        Ok(std::mem::take(&mut self.logs.full))
     }
 }
 

@@ -6,10 +6,12 @@
 
 mod connection;
 mod error;
+mod here;
 mod path;
 mod pool;
 mod watch;
 
+pub(crate) use here::Here;
 pub(crate) use path::DatabasePath;
 pub(crate) use pool::Sqlite;
 

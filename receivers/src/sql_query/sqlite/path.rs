@@ -1,6 +1,6 @@
 //! Which file a datasource names: a path, or a `file:` URI (sqlite.org/uri.html) with parameters that only read.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The path of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,10 +32,6 @@ impl DatabasePath {
     /// The file as an absolute path: SQLite would take a relative one that begins with `file:` for a URI.
     pub(crate) fn absolute(&self) -> PathBuf {
         std::path::absolute(&self.0).unwrap_or_else(|_| self.0.clone())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
     }
 }
 

@@ -58,7 +58,13 @@ impl Bench {
             on_duplicate: OnDuplicate::Last,
         };
         let rules = MapperRules { metrics: vec![rule], max_records: max_rows, ..MapperRules::default() };
-        Box::new(Intake::new(Arc::new(rules), Arc::new([]), self.table.clone(), Budget::new(1 << 30)))
+        Box::new(Intake::new(
+            Arc::new(rules),
+            Arc::new([]),
+            self.table.clone(),
+            Budget::new(1 << 30),
+            pdata::UnixNanos(1),
+        ))
     }
 
     fn work(&self, sql: &str, timeout: Duration) -> Work {
