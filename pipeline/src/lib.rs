@@ -15,6 +15,7 @@ pub mod drive;
 pub mod fault;
 pub mod inbox;
 pub mod lane;
+pub mod mapping;
 pub mod meter;
 pub mod net;
 pub mod outlet;
