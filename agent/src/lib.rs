@@ -1,10 +1,11 @@
 //! The agent: from a configuration to running pipelines.
 //!
 //! Text → document → [plans](plan) → [graph] → [running](run): one path for `weir validate`, start and reload. Everything that can
-//! fail happens before a running thing is touched. [`Agent`] is all of it, for `main` and for tests.
+//! fail happens before a running thing is touched. [`Agent`] is all of it, for `main` and for tests; [`cli`] is the command line.
 
 mod agent;
 mod books;
+pub mod cli;
 pub mod extensions;
 mod graph;
 mod house;
