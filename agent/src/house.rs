@@ -149,9 +149,10 @@ impl House {
 /// Logs problems, one line each.
 pub(crate) fn tell(problems: &Problems, files: &Files) {
     for problem in problems {
-        let Problem { path, message, help, .. } = problem;
-        let at = problem.place.map_or_else(String::new, |place| files.locate(place));
-        let help = help.as_deref().unwrap_or_default();
+        let Problem { message, .. } = problem;
+        let at = problem.place.map(|place| files.locate(place));
+        let path = (!problem.path.is_empty()).then_some(&*problem.path);
+        let help = problem.help.as_deref();
         match problem.severity {
             Severity::Error => tracing::error!(at, path, help, "{message}"),
             Severity::Warning => tracing::warn!(at, path, help, "{message}"),

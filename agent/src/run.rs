@@ -130,6 +130,8 @@ impl Running {
         self.exporters.end(deadline, &mut cut_off).await;
         self.extensions.stopper.stop();
         self.extensions.end(deadline, &mut cut_off).await;
+        // An exporter has two tasks, one that takes batches and one that serves.
+        cut_off.dedup();
         Drained { lost: self.books.owed(), cut_off }
     }
 }
