@@ -1,5 +1,8 @@
 //! All components of this build, and the names of those that it could have.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
 use config::{KindInfo, Known, fold_kind};
 use pipeline::{Exporter, Factory, Processor, Receiver};
 
@@ -25,8 +28,10 @@ pub struct Registry {
 pub struct Class<C: ?Sized + 'static> {
     /// What this build has.
     pub built: &'static [Factory<C>],
-    /// Kind and cargo feature of everything that exists, built or not.
+    /// Kind and cargo feature (of its crate) of everything that exists, built or not.
     pub known: &'static [(&'static str, &'static str)],
+    /// What stands before a feature of the crate in the agent's own features, such as `receiver-`.
+    pub prefix: &'static str,
 }
 
 impl Registry {
@@ -34,10 +39,10 @@ impl Registry {
     #[must_use]
     pub const fn builtin() -> Self {
         Self {
-            receivers: Class { built: &[], known: &[] },
-            processors: Class { built: &[], known: &[] },
-            exporters: Class { built: &[], known: &[] },
-            extensions: Class { built: extensions::ALL, known: extensions::KNOWN },
+            receivers: Class { built: &[], known: &[], prefix: "receiver-" },
+            processors: Class { built: &[], known: &[], prefix: "processor-" },
+            exporters: Class { built: &[], known: &[], prefix: "exporter-" },
+            extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
             print: |_| String::new(),
         }
     }
@@ -63,10 +68,11 @@ impl<C: ?Sized> Class<C> {
         self.built.iter().find(|factory| spellings(factory).any(|name| fold_kind(name) == folded))
     }
 
-    /// The cargo feature that builds a kind; empty when it is always built.
+    /// The agent's cargo feature that builds a kind; empty when it is always built.
     #[must_use]
     pub fn feature(&self, kind: &str) -> &'static str {
-        self.known.iter().find(|(known, _)| *known == kind).map_or("", |(_, feature)| feature)
+        let known = self.known.iter().find(|(known, _)| *known == kind);
+        known.map_or("", |(_, feature)| lasting(format!("{}{feature}", self.prefix)))
     }
 
     fn infos(&self) -> Vec<KindInfo> {
@@ -77,9 +83,21 @@ impl<C: ?Sized> Class<C> {
             feature: self.feature(factory.kind),
         });
         let absent = self.known.iter().filter(|(kind, _)| self.find(kind).is_none());
-        let absent = absent.map(|(kind, feature)| KindInfo { kind, aliases: &[], built: false, feature });
+        let absent = absent.map(|(kind, _)| KindInfo { kind, aliases: &[], built: false, feature: self.feature(kind) });
         built.chain(absent).collect()
     }
+}
+
+/// The same text for the life of the process. There are no more of them than kinds of components, however often they are asked for.
+fn lasting(text: String) -> &'static str {
+    static LASTING: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
+    let mut lasting = LASTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = lasting.get(&*text) {
+        return known;
+    }
+    let new: &'static str = text.leak();
+    lasting.insert(new);
+    new
 }
 
 fn spellings<C: ?Sized>(factory: &Factory<C>) -> impl Iterator<Item = &'static str> {

@@ -35,10 +35,14 @@ pub(crate) fn journal(name: &str) -> Vec<String> {
 
 /// The tiny components.
 pub(crate) const REGISTRY: Registry = Registry {
-    receivers: Class { built: &[SOURCE, LOGS], known: &[("source", "source"), ("absent", "source-absent")] },
-    processors: Class { built: &[THIN], known: &[("thin", "thin")] },
-    exporters: Class { built: &[SINK], known: &[("sink", "sink")] },
-    extensions: Class { built: extensions::ALL, known: extensions::KNOWN },
+    receivers: Class {
+        built: &[SOURCE, LOGS],
+        known: &[("source", "source"), ("absent", "absent")],
+        prefix: "receiver-",
+    },
+    processors: Class { built: &[THIN], known: &[("thin", "thin")], prefix: "processor-" },
+    exporters: Class { built: &[SINK], known: &[("sink", "sink")], prefix: "exporter-" },
+    extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
     print: |batches| batches.iter().flat_map(pipeline::testing::lines).map(|line| line + "\n").collect(),
 };
 

@@ -183,3 +183,29 @@ exporters: {{sink: }}
     assert!(config::print(&examined.loaded, false).contains(CANARY));
     assert!(REGISTRY.receivers.find("source").is_some());
 }
+
+#[tokio::test(start_paused = true)]
+async fn secrets_are_in_no_line_of_the_log() {
+    const CANARY: &str = "c4n4ry-s3cr3t";
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("weir.log");
+    let yaml = format!(
+        "receivers: {{source: {{password: '${{env:CANARY}}', then: fault}}, source/spare: {{password: {CANARY}}}}}
+exporters: {{sink: }}
+service:
+  telemetry: {{logs: {{level: debug, output_paths: ['{}']}}}}
+  pipelines: {{metrics: {{receivers: [source], exporters: [sink]}}}}",
+        log.display()
+    );
+    let agent = Agent::from_source(source_with(&yaml, MapEnvironment::new().with("CANARY", CANARY))).unwrap();
+    let debugged = format!("{agent:?}");
+    let (subscriber, _) = crate::telemetry::log::subscriber(agent.log_settings(), Clock::system()).unwrap();
+    let guard = tracing::subscriber::set_default(subscriber);
+    let (_stopper, stop) = Stop::pair();
+    agent.run(stop).await.unwrap_err();
+    drop(guard);
+    let written = fs::read_to_string(log).unwrap();
+    assert!(written.contains("the spring is dry") && written.contains("Everything is ready"), "{written}");
+    assert!(written.contains("is configured but not used"), "warnings are told in the log: {written}");
+    assert!(!written.contains(CANARY) && !debugged.contains(CANARY), "{written}");
+}

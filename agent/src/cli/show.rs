@@ -66,14 +66,14 @@ fn json(loaded: &Loaded, redacted: bool) -> Result<String, Problems> {
 pub(super) fn components(registry: Registry) -> String {
     let mut yaml = String::new();
     write!(yaml, "buildinfo:\n    command: weir\n    version: {}\n", env!("CARGO_PKG_VERSION")).ok();
-    class(&mut yaml, "receivers", "receiver-", registry.receivers);
-    class(&mut yaml, "processors", "processor-", registry.processors);
-    class(&mut yaml, "exporters", "exporter-", registry.exporters);
-    class(&mut yaml, "extensions", "", registry.extensions);
+    class(&mut yaml, "receivers", registry.receivers);
+    class(&mut yaml, "processors", registry.processors);
+    class(&mut yaml, "exporters", registry.exporters);
+    class(&mut yaml, "extensions", registry.extensions);
     yaml
 }
 
-fn class<C: ?Sized>(yaml: &mut String, name: &str, prefix: &str, class: Class<C>) {
+fn class<C: ?Sized>(yaml: &mut String, name: &str, class: Class<C>) {
     writeln!(yaml, "{name}:{}", if class.built.is_empty() { " []" } else { "" }).ok();
     for factory in class.built {
         // A JSON string is a YAML string, whatever is in it.
@@ -86,7 +86,7 @@ fn class<C: ?Sized>(yaml: &mut String, name: &str, prefix: &str, class: Class<C>
         match class.feature(factory.kind) {
             "" => {}
             feature => {
-                writeln!(yaml, "      feature: {prefix}{feature}").ok();
+                writeln!(yaml, "      feature: {feature}").ok();
             }
         }
     }

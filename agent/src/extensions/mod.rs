@@ -22,5 +22,5 @@ pub const ALL: &[Factory<dyn Extension>] = &[
     health_check::FACTORY,
 ];
 
-/// Kind and cargo feature of every extension that exists.
-pub const KNOWN: &[(&str, &str)] = &[("health_check", "extension-health-check")];
+/// Kind and cargo feature (without `extension-`) of every extension that exists.
+pub const KNOWN: &[(&str, &str)] = &[("health_check", "health-check")];

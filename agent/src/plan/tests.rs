@@ -24,7 +24,7 @@ service: {telemetry: {logs: {level: loud}}, pipelines: {metrics: {receivers: [so
         "expected type 'uint', got unconvertible type 'string'",
         "items must not be 0",
         "unknown type: \"sauce\" for id: \"sauce\" (valid values: [log_source source])",
-        "this build has no receiver \"absent\"",
+        "this build has no receiver \"absent\" (build weir with the feature `receiver-absent`",
         "has invalid keys: refuse",
         "level",
         "references exporter \"drain\" which is not configured",
