@@ -1,7 +1,5 @@
 //! Points in time as text.
 
-use std::time::Duration;
-
 use pdata::UnixNanos;
 
 /// `2026-11-21T09:30:00.123Z`: ISO 8601 with milliseconds, UTC.
@@ -12,23 +10,6 @@ pub(crate) fn iso8601_millis(time: UnixNanos) -> String {
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (of_day / 3_600_000, of_day / 60_000 % 60, of_day / 1_000 % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", of_day % 1_000)
-}
-
-/// `1h2m3.5s`, as Go prints a span of time.
-#[must_use]
-pub(crate) fn go_duration(span: Duration) -> String {
-    let (whole, fraction) = (span.as_secs(), span.subsec_nanos());
-    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    let mut text = String::new();
-    if hours > 0 {
-        text.push_str(&format!("{hours}h"));
-    }
-    if whole >= 60 {
-        text.push_str(&format!("{minutes}m"));
-    }
-    let mut seconds = format!("{seconds}.{fraction:09}");
-    seconds.truncate(seconds.trim_end_matches('0').trim_end_matches('.').len());
-    text + &seconds + "s"
 }
 
 /// Year, month and day of a number of days since 1970-01-01 in the Gregorian calendar. Years are counted from March, so that the
@@ -56,14 +37,5 @@ mod tests {
         assert_eq!(at(951_868_800), "2000-03-01T00:00:00.000Z");
         assert_eq!(at(1_709_251_199), "2024-02-29T23:59:59.000Z");
         assert_eq!(at(4_102_444_799), "2099-12-31T23:59:59.000Z");
-    }
-
-    #[test]
-    fn spans_look_as_go_prints_them() {
-        let text = |millis| go_duration(Duration::from_millis(millis));
-        assert_eq!(text(0), "0s");
-        assert_eq!(text(1_500), "1.5s");
-        assert_eq!(text(60_000), "1m0s");
-        assert_eq!(text(3_723_500), "1h2m3.5s");
     }
 }

@@ -13,17 +13,19 @@
 //! *Alive* (`path` and `/livez`) is 200 as long as the agent answers at all: restart it when this fails. *Ready* (`/readyz`) is 503
 //! while the agent starts, until each interval receiver has collected once or ten seconds are over, and while it stops.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use config::{Problems, Section};
 use http::{HeaderValue, Response, StatusCode, header};
 use pipeline::net::{Listeners, ResponseBody, Server, full, unknown_path};
 use pipeline::{BoxFuture, BuildContext, Claim, Factory, Fault, Meters, Plan, Planned, Signals, Stop};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::sync::Arc;
 
 use super::Extension;
 use crate::telemetry::endpoint::service;
-use crate::time::{go_duration, iso8601_millis};
+use crate::time::iso8601_millis;
 use crate::vitals::{Readiness, Vitals};
 
 pub(crate) const FACTORY: Factory<dyn Extension> = Factory {
@@ -159,6 +161,22 @@ fn json(well: bool, readiness: &Readiness) -> String {
     let reason = readiness.missing.as_ref().filter(|_| !well);
     let reason = reason.map(|reason| format!(r#","reason":{}"#, serde_json::Value::from(reason.as_str())));
     format!(r#"{{"status":"{status}","upSince":"{since}","uptime":"{uptime}"{}}}"#, reason.unwrap_or_default())
+}
+
+/// `1h2m3.5s`, as Go prints a span of time.
+fn go_duration(span: Duration) -> String {
+    let (whole, fraction) = (span.as_secs(), span.subsec_nanos());
+    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
+    let mut text = String::new();
+    if hours > 0 {
+        text.push_str(&format!("{hours}h"));
+    }
+    if whole >= 60 {
+        text.push_str(&format!("{minutes}m"));
+    }
+    let mut seconds = format!("{seconds}.{fraction:09}");
+    seconds.truncate(seconds.trim_end_matches('0').trim_end_matches('.').len());
+    text + &seconds + "s"
 }
 
 impl Default for Config {

@@ -35,7 +35,7 @@ async fn an_agent_that_starts_or_stops_is_alive_and_not_ready() {
 async fn a_running_agent_says_since_when_it_is_up() {
     let (config, vitals) = (Config::default(), vitals());
     vitals.running(Vec::new());
-    tokio::time::sleep(std::time::Duration::from_millis(61_500)).await;
+    tokio::time::sleep(Duration::from_millis(61_500)).await;
     let expected = r#"{"status":"Server available","upSince":"2026-11-21T09:30:00.000Z","uptime":"1m1.5s"}"#;
     assert_eq!(ask(&config, "/readyz", &vitals).await, (200, expected.to_owned()));
     assert_eq!(ask(&config, "/metrics", &vitals).await.0, 404);
@@ -63,4 +63,13 @@ fn mistakes_are_told_all_at_once() {
     assert_eq!(problems.iter().count(), 2, "{problems}");
     let section = Section::from_yaml("health_check", "{path: /readyz}").unwrap();
     assert!(plan(&section).err().unwrap().to_string().contains("choose another path"));
+}
+
+#[test]
+fn spans_look_as_go_prints_them() {
+    let text = |millis| go_duration(Duration::from_millis(millis));
+    assert_eq!(text(0), "0s");
+    assert_eq!(text(1_500), "1.5s");
+    assert_eq!(text(60_000), "1m0s");
+    assert_eq!(text(3_723_500), "1h2m3.5s");
 }
