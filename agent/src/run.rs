@@ -55,6 +55,9 @@ struct Stage {
 /// Faults that are kept until somebody looks: the first one stops the agent, the others are only logged.
 const FAULTS_KEPT: usize = 16;
 
+/// How long a task that is cut off may take to its next await; what it holds comes back then.
+const LAST_AWAIT: Duration = Duration::from_secs(1);
+
 impl Graph {
     /// Starts all components: exporters, then lanes, then receivers, so that nobody sends to one who is not there yet. Extensions
     /// stand first, because health endpoints show the start too.
@@ -188,7 +191,12 @@ impl Stage {
                 Err(_) => break,
             }
         }
-        self.tasks.shutdown().await;
+        self.tasks.abort_all();
+        let gone = async { while self.tasks.join_next().await.is_some() {} };
+        // Who does not even reach his next await is left behind: the process ends without him.
+        if tokio::time::timeout(LAST_AWAIT, gone).await.is_err() {
+            self.tasks.detach_all();
+        }
         cut_off.extend(self.names.drain(..).map(|(_, name)| name));
     }
 }
