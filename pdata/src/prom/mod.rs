@@ -10,5 +10,5 @@ mod names;
 mod text;
 
 pub use escape::{Escaping, is_legal_label, is_legal_metric};
-pub use names::{MetricNamer, NameRole, Strategy, label_name};
+pub use names::{MetricNamer, NameRole, Strategy, label_name, unit_name};
 pub use text::{Number as LabelNumber, float_label, push_escaped, push_float, push_help};

@@ -169,6 +169,16 @@ pub fn label_name(strategy: Strategy, key: &str) -> Option<String> {
     (!only_underscores(&name)).then_some(name)
 }
 
+/// A UCUM unit as it ends a metric's name: `seconds`, `meters_per_second`; empty when it says nothing.
+#[must_use]
+pub fn unit_name(unit: &str) -> String {
+    let Unit { main, per } = Unit::of(unit);
+    let words = [clean_unit(&main), clean_unit(&per)];
+    let words: Vec<&str> =
+        words.iter().map(|word| word.trim_end_matches('_')).filter(|word| !word.is_empty()).collect();
+    words.join("_")
+}
+
 /// A UCUM unit as words: `m/s` is `meters` and `per_second`. Annotations in braces say nothing.
 struct Unit {
     main: String,
@@ -303,6 +313,15 @@ mod tests {
         ] {
             let namer = MetricNamer::new(strategy, "");
             assert_eq!(namer.name(name, unit, role).as_deref(), Some(expected), "{strategy:?} {name} {unit}");
+        }
+    }
+
+    #[test]
+    fn units_are_told_in_the_words_that_end_names() {
+        for (unit, expected) in
+            [("s", "seconds"), ("m/s", "meters_per_second"), ("{a}/h", "per_hour"), ("1", ""), ("", "")]
+        {
+            assert_eq!(unit_name(unit), expected);
         }
     }
 
