@@ -39,11 +39,11 @@ impl Registry {
     #[must_use]
     pub const fn builtin() -> Self {
         Self {
-            receivers: Class { built: &[], known: &[], prefix: "receiver-" },
+            receivers: Class { built: receivers::ALL, known: receivers::KNOWN, prefix: "receiver-" },
             processors: Class { built: &[], known: &[], prefix: "processor-" },
-            exporters: Class { built: &[], known: &[], prefix: "exporter-" },
+            exporters: Class { built: exporters::ALL, known: exporters::KNOWN, prefix: "exporter-" },
             extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
-            print: |_| String::new(),
+            print,
         }
     }
 
@@ -86,6 +86,18 @@ impl<C: ?Sized> Class<C> {
         let absent = absent.map(|(kind, _)| KindInfo { kind, aliases: &[], built: false, feature: self.feature(kind) });
         built.chain(absent).collect()
     }
+}
+
+/// The exposition of what came to one exporter.
+#[cfg(feature = "exporter-prometheus")]
+fn print(batches: &[pipeline::Batch]) -> String {
+    exporters::prometheus::render_once(batches)
+}
+
+/// Without the exporter there is no exposition: the points, one a line.
+#[cfg(not(feature = "exporter-prometheus"))]
+fn print(batches: &[pipeline::Batch]) -> String {
+    format!("# this build has no exporter prometheus (feature exporter-prometheus); {} batches came\n", batches.len())
 }
 
 /// The same text for the life of the process. There are no more of them than kinds of components, however often they are asked for.
