@@ -40,9 +40,10 @@ impl Agent {
     /// Collects each receiver once, within `timeout`.
     ///
     /// # Errors
-    /// When a component cannot be built.
+    /// When a component cannot be built, or this build cannot show metrics.
     pub async fn run_once(self, timeout: Duration) -> Result<Collected, Fault> {
         let print = self.registry().print;
+        let print = print.ok_or_else(|| Fault::new("this build cannot show metrics: it has no exporter prometheus"))?;
         let (mut plan, clock) = self.into_parts();
         let captures = divert(&mut plan);
         let around = Surroundings { once: true, ..Surroundings::new(clock.clone(), Meters::unread()) };

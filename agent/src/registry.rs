@@ -20,8 +20,8 @@ pub struct Registry {
     pub exporters: Class<dyn Exporter>,
     /// What stands beside the pipelines.
     pub extensions: Class<dyn Extension>,
-    /// How `weir run --once` shows metrics.
-    pub print: Print,
+    /// How `weir run --once` shows metrics; none when this build cannot.
+    pub print: Option<Print>,
 }
 
 /// The components of one class.
@@ -34,16 +34,32 @@ pub struct Class<C: ?Sized + 'static> {
     pub prefix: &'static str,
 }
 
+/// The exporters' list, which has more columns than are needed here.
+const EXPORTERS: [(&str, &str); exporters::KNOWN.len()] = {
+    let mut known = [("", ""); exporters::KNOWN.len()];
+    let mut index = 0;
+    while index < known.len() {
+        known[index] = (exporters::KNOWN[index].kind, exporters::KNOWN[index].feature);
+        index += 1;
+    }
+    known
+};
+
+#[cfg(feature = "exporter-prometheus")]
+const PRINT: Option<Print> = Some(|batches| exporters::prometheus::render_once(batches));
+#[cfg(not(feature = "exporter-prometheus"))]
+const PRINT: Option<Print> = None;
+
 impl Registry {
     /// What this build has.
     #[must_use]
     pub const fn builtin() -> Self {
         Self {
-            receivers: Class { built: &[], known: &[], prefix: "receiver-" },
+            receivers: Class { built: receivers::ALL, known: receivers::KNOWN, prefix: "receiver-" },
             processors: Class { built: &[], known: &[], prefix: "processor-" },
-            exporters: Class { built: &[], known: &[], prefix: "exporter-" },
+            exporters: Class { built: exporters::ALL, known: &EXPORTERS, prefix: "exporter-" },
             extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
-            print: |_| String::new(),
+            print: PRINT,
         }
     }
 
