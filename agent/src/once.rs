@@ -49,14 +49,16 @@ impl Agent {
         let around = Surroundings { once: true, ..Surroundings::new(clock.clone(), Meters::unread()) };
         let deadline = clock.now() + timeout;
         let graph = plan.build(&around)?;
+        // Kept to the end: a receiver that nobody can ask any more says so in the log.
         let ports = graph.ports.clone();
         let mut running = graph.start(&Vitals::new(clock));
-        let reads = futures_util::future::join_all(ports.into_iter().map(|port| read(port, deadline)));
+        let reads = futures_util::future::join_all(ports.iter().cloned().map(|port| read(port, deadline)));
         let mut failures = tokio::select! {
             read = reads => read.into_iter().flatten().collect(),
             fault = running.fault() => vec![fault.to_string()],
         };
         let drained = running.stop(DRAIN, &Queues::default()).await;
+        drop(ports);
         failures.extend(drained.lost.iter().map(|owed| format!("{}: {} items did not pass", owed.before, owed.items)));
         let several = captures.len() > 1;
         let mut text = String::new();
