@@ -40,22 +40,25 @@ impl Agent {
     /// Collects each receiver once, within `timeout`.
     ///
     /// # Errors
-    /// When a component cannot be built.
+    /// When a component cannot be built, or this build cannot show metrics.
     pub async fn run_once(self, timeout: Duration) -> Result<Collected, Fault> {
         let print = self.registry().print;
+        let print = print.ok_or_else(|| Fault::new("this build cannot show metrics: it has no exporter prometheus"))?;
         let (mut plan, clock) = self.into_parts();
         let captures = divert(&mut plan);
         let around = Surroundings { once: true, ..Surroundings::new(clock.clone(), Meters::unread()) };
         let deadline = clock.now() + timeout;
         let graph = plan.build(&around)?;
+        // Kept to the end: a receiver that nobody can ask any more says so in the log.
         let ports = graph.ports.clone();
         let mut running = graph.start(&Vitals::new(clock));
-        let reads = futures_util::future::join_all(ports.into_iter().map(|port| read(port, deadline)));
+        let reads = futures_util::future::join_all(ports.iter().cloned().map(|port| read(port, deadline)));
         let mut failures = tokio::select! {
             read = reads => read.into_iter().flatten().collect(),
             fault = running.fault() => vec![fault.to_string()],
         };
         let drained = running.stop(DRAIN, &Queues::default()).await;
+        drop(ports);
         failures.extend(drained.lost.iter().map(|owed| format!("{}: {} items did not pass", owed.before, owed.items)));
         let several = captures.len() > 1;
         let mut text = String::new();

@@ -20,8 +20,8 @@ pub struct Registry {
     pub exporters: Class<dyn Exporter>,
     /// What stands beside the pipelines.
     pub extensions: Class<dyn Extension>,
-    /// How `weir run --once` shows metrics.
-    pub print: Print,
+    /// How `weir run --once` shows metrics; none when this build cannot.
+    pub print: Option<Print>,
 }
 
 /// The components of one class.
@@ -34,6 +34,11 @@ pub struct Class<C: ?Sized + 'static> {
     pub prefix: &'static str,
 }
 
+#[cfg(feature = "exporter-prometheus")]
+const PRINT: Option<Print> = Some(|batches| exporters::prometheus::render_once(batches));
+#[cfg(not(feature = "exporter-prometheus"))]
+const PRINT: Option<Print> = None;
+
 impl Registry {
     /// What this build has.
     #[must_use]
@@ -43,7 +48,7 @@ impl Registry {
             processors: Class { built: &[], known: &[], prefix: "processor-" },
             exporters: Class { built: exporters::ALL, known: exporters::KNOWN, prefix: "exporter-" },
             extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
-            print,
+            print: PRINT,
         }
     }
 
@@ -86,18 +91,6 @@ impl<C: ?Sized> Class<C> {
         let absent = absent.map(|(kind, _)| KindInfo { kind, aliases: &[], built: false, feature: self.feature(kind) });
         built.chain(absent).collect()
     }
-}
-
-/// The exposition of what came to one exporter.
-#[cfg(feature = "exporter-prometheus")]
-fn print(batches: &[pipeline::Batch]) -> String {
-    exporters::prometheus::render_once(batches)
-}
-
-/// Without the exporter there is no exposition: the points, one a line.
-#[cfg(not(feature = "exporter-prometheus"))]
-fn print(batches: &[pipeline::Batch]) -> String {
-    format!("# this build has no exporter prometheus (feature exporter-prometheus); {} batches came\n", batches.len())
 }
 
 /// The same text for the life of the process. There are no more of them than kinds of components, however often they are asked for.

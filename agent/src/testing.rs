@@ -43,7 +43,7 @@ pub(crate) const REGISTRY: Registry = Registry {
     processors: Class { built: &[THIN], known: &[("thin", "thin")], prefix: "processor-" },
     exporters: Class { built: &[SINK], known: &[("sink", "sink")], prefix: "exporter-" },
     extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
-    print: |batches| batches.iter().flat_map(pipeline::testing::lines).map(|line| line + "\n").collect(),
+    print: Some(|batches| batches.iter().flat_map(pipeline::testing::lines).map(|line| line + "\n").collect()),
 };
 
 const SOURCE: Factory<dyn Receiver> = Factory {

@@ -75,11 +75,12 @@ impl Style {
     }
 }
 
-/// The last two parts of the path and the line, as the Collector shows them.
+/// The last two parts of the path and the line, as the Collector shows them; `src` says nothing and is left out.
 fn caller(metadata: &Metadata<'_>) -> Option<String> {
-    let file = metadata.file()?;
-    let start = file.rmatch_indices('/').nth(1).map_or(0, |(index, _)| index + 1);
-    Some(format!("{}:{}", &file[start..], metadata.line().unwrap_or(0)))
+    let mut parts = metadata.file()?.rsplit('/').filter(|part| *part != "src");
+    let file = parts.next()?;
+    let line = metadata.line().unwrap_or(0);
+    Some(parts.next().map_or_else(|| format!("{file}:{line}"), |folder| format!("{folder}/{file}:{line}")))
 }
 
 fn name(level: Level) -> &'static str {
