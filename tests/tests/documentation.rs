@@ -63,19 +63,20 @@ fn whole(snippet: &Snippet) -> Option<String> {
 /// Puts the rest of a house around some of its parts: a pipeline through all components that are there, and others where it
 /// would have none.
 fn complete(parts: &str) -> String {
-    const AROUND: [&str; 4] = [
-        "  sql_query/around: {driver: sqlite, datasource: around.db, queries: [{sql: select 1 as one, metrics: [{metric_name: one, value_column: one}]}]}",
-        "",
-        "  prometheus/around: {endpoint: '127.0.0.1:9999'}",
-        "",
-    ];
+    const RECEIVER: &str = "{driver: sqlite, datasource: around.db, queries: [{sql: select 1 as one, metrics: [{metric_name: one, value_column: one}]}]}";
+    const AROUND: [(&str, &str); 4] =
+        [("sql_query/around", RECEIVER), ("", ""), ("prometheus/around", "{endpoint: '127.0.0.1:9999'}"), ("", "")];
     let mut yaml = parts.to_owned();
     let mut used = Vec::new();
-    for (class, around) in CLASSES.into_iter().zip(AROUND) {
+    for (class, (id, body)) in CLASSES.into_iter().zip(AROUND) {
         let mut ids = ids_under(class, parts);
-        if ids.is_empty() && !around.is_empty() && !parts.contains(&format!("{class}::")) {
-            yaml.push_str(&format!("{class}:\n{around}\n"));
-            ids.push(around.trim().split(':').next().unwrap_or_default().to_owned());
+        let written = parts.lines().any(|line| line.starts_with(&format!("{class}:")));
+        if !written && !body.is_empty() {
+            // A block that writes its pipelines has named what it leaves out.
+            let named = parts.split(&format!(" {class}: [")).nth(1).and_then(|rest| rest.split([']', ',']).next());
+            let id = named.unwrap_or(id);
+            yaml.push_str(&format!("{class}:\n  {id}: {body}\n"));
+            ids.push(id.to_owned());
         }
         // `exporters::prometheus::endpoint` names a component too.
         let paths = parts.lines().filter_map(|line| line.strip_prefix(class)?.strip_prefix("::")?.split("::").next());

@@ -267,6 +267,40 @@ async fn what_does_more_than_read_is_refused() {
 }
 
 #[tokio::test]
+async fn all_that_only_reads_is_allowed() {
+    let bench = Bench::new(&format!(
+        "{T}; insert into t values ('a', 1), ('b', 2);
+         create virtual table f using fts5(name); insert into f values ('a word'), ('another');
+         create view w as select name, v from t where v > 1; create index i on t(v)"
+    ));
+    for sql in [
+        "select name, rowid as v from f where f match 'word'",
+        "select key as name, value as v from json_each('{\"a\": 1}')",
+        "select name, v from w",
+        "select name, sum(v) over (order by name) as v from t order by v desc limit 1",
+        "with s as materialized (select name, v from t) select name, max(v) as v from s group by name having v > 1",
+        "select name, pgsize as v from dbstat limit 1",
+        "select upper(name) as name, v from t indexed by i where v = 1 union select 'x', 3 where false",
+        "select name, 1 as v from sqlite_schema where name = 't'",
+        "select datetime('now') as name, random() as v",
+        "values ('a', 1) -- a comment;",
+    ] {
+        let sql = match sql.strip_prefix("values") {
+            Some(rest) => format!("with x(name, v) as (values{}) select name, v from x {}", &rest[..9], &rest[9..]),
+            None => sql.to_owned(),
+        };
+        assert_eq!(bench.read(&sql).await.map(|lines| lines.len()), Ok(1), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_large_cell_that_is_not_asked_for_is_no_hindrance() {
+    let bench =
+        Bench::new("create table t(v int, name text, blob blob); insert into t values (1, 'a', zeroblob(3000000))");
+    assert_eq!(bench.read("select name, v from t").await.unwrap(), [r#"x{name="a"} Int(1)"#]);
+}
+
+#[tokio::test]
 async fn wrong_sql_is_told_with_its_place() {
     let bench = Bench::new(T);
     let (reason, why) = bench.why("select nam, v from t").await;
@@ -353,45 +387,45 @@ async fn quick_queries_share_a_connection_and_slow_ones_get_their_own() {
 
 /// Runs as an unprivileged user in a process of its own: nothing is read-only for root.
 #[test]
-fn a_read_only_folder_is_told_with_what_to_do() {
+fn a_read_only_folder_and_an_unreadable_file_are_told_with_what_to_do() {
     const CHILD: &str = "WEIR_TEST_READ_ONLY_FOLDER";
-    if let Some(path) = std::env::var_os(CHILD) {
+    if let Some(folder) = std::env::var_os(CHILD) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (reason, why) = runtime.block_on(async {
-            let driver = Sqlite::new(PathBuf::from(path), CELL_MAX, 8, 2, Clock::system());
+        let why = |name: &str| {
+            let driver = Sqlite::new(Path::new(&folder).join(name), CELL_MAX, 8, 2, Clock::system());
             let bench = Bench { driver, ..Bench::empty() };
-            bench.why("select name, v from t").await
-        });
-        assert_eq!(reason, Reason::Unavailable, "{why}");
-        assert!(why.contains("-shm file is not there"), "{why}");
-        assert!(why.contains("mount the volume read-write, or keep the application"), "{why}");
+            let (reason, why) = runtime.block_on(bench.why("select name, v from t"));
+            assert_eq!(reason, Reason::Unavailable, "{why}");
+            why
+        };
+        let wal = why("x.db");
+        assert!(wal.contains("is in WAL mode, its -shm file is not there"), "{wal}");
+        assert!(wal.contains("mount the volume read-write, or keep the application"), "{wal}");
+        let closed = why("closed.db");
+        assert!(closed.contains("cannot be opened"), "{closed}");
+        assert!(closed.ends_with("the user that weir runs as must be able to read it"), "{closed}");
         return;
     }
     let bench = Bench::new(&format!("pragma journal_mode = wal; {T}"));
     assert!(!bench.folder.path().join("x.db-shm").exists());
+    let closed = bench.folder.path().join("closed.db");
+    Connection::open(&closed).unwrap().execute_batch(T).unwrap();
     let set =
         |path: &Path, mode| std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     set(&bench.path(), 0o444);
+    set(&closed, 0o000);
     set(bench.folder.path(), 0o555);
-    let name = "sql_query::sqlite::tests::a_read_only_folder_is_told_with_what_to_do";
-    let mut command = match std::fs::metadata("/proc/self").map(|me| std::os::unix::fs::MetadataExt::uid(&me)) {
-        Ok(0) => {
-            let mut command = std::process::Command::new("setpriv");
-            command
-                .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"])
-                .arg(std::env::current_exe().unwrap());
-            command
-        }
-        _ => std::process::Command::new(std::env::current_exe().unwrap()),
-    };
-    let output = command.args([name, "--exact", "--nocapture"]).env(CHILD, bench.path()).output();
+    let this = std::env::current_exe().unwrap();
+    let uid = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata("/proc/self").unwrap());
+    let mut command = std::process::Command::new(if uid == 0 { "setpriv".into() } else { this.clone() });
+    if uid == 0 {
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--"]).arg(this);
+    }
+    let name = "sql_query::sqlite::tests::a_read_only_folder_and_an_unreadable_file_are_told_with_what_to_do";
+    let output = command.args([name, "--exact"]).env(CHILD, bench.folder.path()).output();
     set(bench.folder.path(), 0o755);
     let output = output.unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"));
+    let shown = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{shown}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(shown.contains("1 passed"), "{shown}");
 }
