@@ -177,6 +177,7 @@ fn build_exporter(
 
 impl<C: ?Sized> Node<C> {
     fn build(self, context: BuildContext) -> Result<(ComponentId, Box<C>), Fault> {
+        let context = BuildContext { state: self.state, ..context };
         let built = Plan::build(self.plan, context).map_err(|fault| fault.of(&self.id))?;
         Ok((self.id, built))
     }

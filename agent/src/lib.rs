@@ -13,6 +13,7 @@ mod once;
 mod plan;
 mod registry;
 mod run;
+mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;

@@ -3,12 +3,14 @@
 //! Everything that the file alone can tell is found here, all of it at once: `weir validate` and start-up both end in [`plan`].
 
 use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use config::{ComponentId, Document, Pipeline, PipelineId, Place, Problem, Problems, Reference, Section};
 use pipeline::{Claim, Exporter, Plan, Processor, Receiver, Signals};
 
 use crate::extensions::Extension;
 use crate::registry::{Class, Registry};
+use crate::storage::{self, Storages};
 use crate::telemetry::Settings;
 
 /// A configuration without errors: plans of all components that are used, and how they are joined.
@@ -27,6 +29,8 @@ pub struct GraphPlan {
 pub(crate) struct Node<C: ?Sized> {
     pub(crate) id: ComponentId,
     pub(crate) plan: Box<dyn Plan<C>>,
+    /// Its folder for state, when it keeps some.
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// One pipeline. Receivers and exporters are named by their index in the [`GraphPlan`]: they serve several pipelines. Each
@@ -67,8 +71,12 @@ pub(crate) fn plan(document: &Document, registry: &Registry) -> (Option<GraphPla
     let listens = held.iter().filter_map(Held::address).collect();
     held.extend(telemetry.iter().flat_map(|settings| settings.claims(&document.service.telemetry)));
     compare_claims(&held, &mut problems);
+    let storages = shelves.storages(document);
+    storage::check_all(&storages, shelves.wishes(document), &document.service.extensions, &mut problems);
     let graph = match telemetry {
-        Some(telemetry) if !problems.has_errors() => shelves.join(document, telemetry, listens, &mut problems),
+        Some(telemetry) if !problems.has_errors() => {
+            shelves.join(document, telemetry, listens, &storages, &mut problems)
+        }
         _ => None,
     };
     problems.sort();
@@ -110,12 +118,30 @@ impl Shelves<'_> {
         held
     }
 
+    /// The storages that the service starts.
+    fn storages(&self, document: &Document) -> Storages {
+        let mut storages = Storages::default();
+        for Reference { id, .. } in &document.service.extensions {
+            if let Some(folder) = self.extensions.plan_of(id).and_then(Plan::folder) {
+                storages.add(id, folder);
+            }
+        }
+        storages
+    }
+
+    /// The storages that components name.
+    fn wishes<'d>(&self, document: &'d Document) -> Vec<(&'d Section, ComponentId)> {
+        let receivers = self.receivers.wishes(&document.receivers);
+        receivers.chain(self.exporters.wishes(&document.exporters)).collect()
+    }
+
     /// Joins the plans to a graph. There are no errors so far.
     fn join(
         mut self,
         document: &Document,
         telemetry: Settings,
         listens: Vec<(String, String)>,
+        storages: &Storages,
         problems: &mut Problems,
     ) -> Option<GraphPlan> {
         let (mut receivers, mut exporters, mut extensions) = (Vec::new(), Vec::new(), Vec::new());
@@ -127,6 +153,8 @@ impl Shelves<'_> {
             exporters: self.exporters.place_in(&mut exporters, &pipeline.exporters),
         };
         let routes = document.service.pipelines.iter().map(route).collect();
+        receivers.iter_mut().for_each(|node| node.settle_in(storages, "receivers"));
+        exporters.iter_mut().for_each(|node| node.settle_in(storages, "exporters"));
         let graph = GraphPlan { receivers, exporters, extensions, routes, telemetry, listens };
         (!problems.has_errors()).then_some(graph)
     }
@@ -152,6 +180,10 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
             shelf.sections.insert(section.id(), (section, plan));
         }
         shelf
+    }
+
+    fn wishes<'s>(&self, sections: &'s [Section]) -> impl Iterator<Item = (&'s Section, ComponentId)> {
+        sections.iter().filter_map(|section| Some((section, self.plan_of(section.id())?.storage()?)))
     }
 
     fn plan_of(&self, id: &ComponentId) -> Option<&dyn Plan<C>> {
@@ -194,7 +226,7 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
             let index = nodes.iter().position(|node| node.id == reference.id).unwrap_or_else(|| {
                 let plan = self.sections.get_mut(&reference.id).and_then(|(_, plan)| plan.take());
                 let plan = plan.expect("references were checked, and each plan is taken once");
-                nodes.push(Node { id: reference.id.clone(), plan });
+                nodes.push(Node { id: reference.id.clone(), plan, state: None });
                 nodes.len() - 1
             });
             indices.push(index);
@@ -209,11 +241,19 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
             let Some((section, plan)) = self.sections.get_mut(&reference.id) else { continue };
             let factory = self.class.find(section.id().kind()).expect("only sections of built kinds are on the shelf");
             match plan.take().map_or_else(|| (factory.plan)(section), Ok) {
-                Ok(plan) => nodes.push(Node { id: reference.id.clone(), plan }),
+                Ok(plan) => nodes.push(Node { id: reference.id.clone(), plan, state: None }),
                 Err(found) => problems.extend(found),
             }
         }
         nodes
+    }
+}
+
+impl<C: ?Sized> Node<C> {
+    /// Finds its folder in the storage that it names.
+    fn settle_in(&mut self, storages: &Storages, class: &str) {
+        let storage = self.plan.storage();
+        self.state = storage.and_then(|storage| storages.folder_of(&storage, class, &self.id));
     }
 }
 

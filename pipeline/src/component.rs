@@ -1,6 +1,8 @@
 //! What a component is: a factory that checks, a plan that builds, and the running thing.
 
-use config::{Problems, Section};
+use std::path::PathBuf;
+
+use config::{ComponentId, Problems, Section};
 
 use crate::BoxFuture;
 use crate::batch::Batch;
@@ -40,6 +42,17 @@ pub trait Plan<C: ?Sized>: Send {
     /// When a receiver reads; means nothing for other components.
     fn collects(&self) -> Collects {
         Collects::Never
+    }
+
+    /// The extension that keeps its state, as the key `storage` names it. The agent makes sure that it is there, and gives the
+    /// component a folder of its own in it ([`BuildContext::state`]).
+    fn storage(&self) -> Option<ComponentId> {
+        None
+    }
+
+    /// For an extension that keeps the state of others: the folder it keeps it in.
+    fn folder(&self) -> Option<PathBuf> {
+        None
     }
 
     /// What is odd and not wrong.
@@ -100,15 +113,6 @@ pub trait Exporter: Send + Sync {
             Ok(())
         })
     }
-}
-
-/// What is neither source nor destination: health endpoints, storage.
-pub trait Extension: Send {
-    /// Runs until asked to stop.
-    ///
-    /// # Errors
-    /// A fault when it cannot go on.
-    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Result<(), Fault>>;
 }
 
 /// A set of signals.

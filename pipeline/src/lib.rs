@@ -28,7 +28,7 @@ pub use batch::{Batch, Payload};
 pub use budget::Budget;
 pub use clock::Clock;
 pub use collection::{Collection, Demand, OnFailure, Page, SourceId};
-pub use component::{Collects, Exporter, Extension, Factory, Plan, Planned, Processor, Receiver, Signals};
+pub use component::{Collects, Exporter, Factory, Plan, Planned, Processor, Receiver, Signals};
 pub use context::{BuildContext, Claim};
 pub use fault::{Fault, Refusal};
 pub use inbox::{Inbox, Port, PortPolicy};

@@ -1,5 +1,7 @@
 //! What is neither source nor destination. One file an extension, one line in [`ALL`].
 
+#[cfg(feature = "extension-file-storage")]
+mod file_storage;
 #[cfg(feature = "extension-health-check")]
 mod health_check;
 
@@ -18,9 +20,11 @@ pub trait Extension: Send {
 
 /// The extensions of this build.
 pub const ALL: &[Factory<dyn Extension>] = &[
+    #[cfg(feature = "extension-file-storage")]
+    file_storage::FACTORY,
     #[cfg(feature = "extension-health-check")]
     health_check::FACTORY,
 ];
 
 /// Kind and cargo feature (without `extension-`) of every extension that exists.
-pub const KNOWN: &[(&str, &str)] = &[("health_check", "health-check")];
+pub const KNOWN: &[(&str, &str)] = &[("file_storage", "file-storage"), ("health_check", "health-check")];
