@@ -20,6 +20,8 @@ pub mod meter;
 pub mod net;
 pub mod outlet;
 pub mod receipt;
+#[cfg(feature = "ledger")]
+pub mod state;
 pub mod stop;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;

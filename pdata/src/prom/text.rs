@@ -36,7 +36,10 @@ fn push_with(out: &mut String, text: &str, special: impl Fn(u8) -> bool) {
 /// Adds a sample's value: the shortest digits that read back as the same double, `NaN`, `+Inf` or `-Inf`.
 pub fn push_float(out: &mut Vec<u8>, value: f64) {
     if value.is_finite() {
-        out.extend_from_slice(zmij::Buffer::new().format_finite(value).as_bytes());
+        let mut buffer = zmij::Buffer::new();
+        let text = buffer.format_finite(value);
+        // Whole numbers are written as such: `3`, as every other exporter does.
+        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
     } else {
         out.extend_from_slice(if value.is_nan() {
             b"NaN"

@@ -1,5 +1,7 @@
 //! How a query fares: its counters in the agent's own telemetry, and what is logged of it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use pdata::UnixNanos;
 use pipeline::mapping::MapCounts;
 use pipeline::{Count, Meters};
@@ -12,10 +14,15 @@ pub(crate) struct Health {
     query: String,
     /// The last message of each kind, so that one is not told at warn level again at every read.
     last_error: Option<String>,
+    database: DatabaseHealth,
     last_row_error: Option<String>,
     pub(crate) last: Last,
     meters: QueryMeters,
 }
+
+/// What was last told of the database itself. The queries of a receiver share it: twenty of them would say the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DatabaseHealth(Arc<Mutex<Option<String>>>);
 
 /// What the last read came to, for the data endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -43,8 +50,9 @@ struct QueryMeters {
 }
 
 impl Health {
-    pub(crate) fn new(receiver: &str, query: &str, meters: &Meters) -> Self {
+    pub(crate) fn new(receiver: &str, query: &str, database: DatabaseHealth, meters: &Meters) -> Self {
         Self {
+            database,
             receiver: receiver.to_owned(),
             query: query.to_owned(),
             last_error: None,
@@ -61,6 +69,9 @@ impl Health {
         self.count(counts);
         self.last.up = true;
         self.last.rows = counts.records;
+        if self.database.healed() {
+            tracing::info!(receiver = %self.receiver, "the database can be read again");
+        }
         if self.last_error.take().is_some() {
             tracing::info!(receiver = %self.receiver, query = %self.query, "reading works again");
         }
@@ -76,8 +87,15 @@ impl Health {
         self.last.up = false;
         let (receiver, query, reason) = (&self.receiver, &self.query, error.reason.name());
         // One line a failure, and the same line again is no news.
-        if error.reason == Reason::Stopped || self.last_error.as_deref() == Some(&error.why) {
+        let news = match error.reason {
+            Reason::Stopped => false,
+            Reason::Unavailable | Reason::Corrupt => self.database.is_news(&error.why),
+            _ => self.last_error.as_deref() != Some(&error.why),
+        };
+        if !news {
             tracing::debug!(%receiver, %query, reason, "reading failed: {error}");
+        } else if matches!(error.reason, Reason::Unavailable | Reason::Corrupt) {
+            tracing::warn!(%receiver, reason, "reading failed: {error}");
         } else {
             tracing::warn!(%receiver, %query, reason, "reading failed: {error}");
             self.last_error = Some(error.why.clone());
@@ -120,6 +138,21 @@ impl Health {
     }
 }
 
+impl DatabaseHealth {
+    /// Whether this has not just been told; remembers it.
+    fn is_news(&self, why: &str) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = last.as_deref() != Some(why);
+        *last = Some(why.to_owned());
+        news
+    }
+
+    /// Whether something had been told that is over now.
+    fn healed(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+    }
+}
+
 impl QueryMeters {
     fn new(receiver: &str, query: &str, meters: &Meters) -> Self {
         let count = |name, about, unit| {
@@ -152,5 +185,36 @@ impl QueryMeters {
             merged: count("weir_sql_merged_points", "Points of rows that made a series a second time.", "{datapoints}"),
             replaced_text: count("weir_sql_replaced_texts", "Attributes whose bad UTF-8 was replaced.", "{attributes}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_the_database_is_told_once_for_all_queries() {
+        let (one, two) = (DatabaseHealth::default(), DatabaseHealth::default());
+        let shared = one.clone();
+        assert!(one.is_news("gone") && !shared.is_news("gone") && two.is_news("gone"));
+        assert!(shared.is_news("locked") && one.healed() && !shared.healed());
+        assert!(one.is_news("gone"));
+    }
+
+    #[test]
+    fn reads_are_counted_under_the_collectors_names() {
+        let meters = Meters::unread();
+        let mut health = Health::new("sql_query/x", "0", DatabaseHealth::default(), &meters);
+        let counts = MapCounts { records: 5, errors: 2, merged: 1, ..MapCounts::default() };
+        health.succeeded(&counts, 3, 0);
+        health.failed(&ReadError::new(Reason::Timeout, "late"), &MapCounts::default(), 4);
+        let value = |name: &str| {
+            let found = meters.counts().into_iter().filter(|(known, ..)| *known == name);
+            found.map(|(.., value)| value).sum::<u64>()
+        };
+        assert_eq!(value("otelcol_scraper_scraped_metric_points"), 3);
+        assert_eq!(value("otelcol_scraper_errored_metric_points"), 6);
+        assert_eq!((value("weir_sql_merged_points"), value("weir_sql_failed_reads")), (1, 1));
+        assert_eq!((health.last.up, health.last.rows), (false, 5));
     }
 }

@@ -108,8 +108,16 @@ async fn run(
     stop: Stop,
 ) -> Result<(), Fault> {
     let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
-    let around =
-        Around { receiver: id.to_string().into(), clock, table, meters, budget, outlet, source: source.clone() };
+    let around = Around {
+        receiver: id.to_string().into(),
+        clock,
+        table,
+        meters,
+        budget,
+        outlet,
+        source: source.clone(),
+        database: health::DatabaseHealth::default(),
+    };
     Schedule::new(checked, around).run(desk, stop).await;
     source.close().await;
     Ok(())

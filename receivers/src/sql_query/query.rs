@@ -39,7 +39,7 @@ impl QueryAtWork {
         log_sql: bool,
         around: Arc<Around>,
     ) -> Self {
-        let health = Health::new(&around.receiver, &plan.label, &around.meters);
+        let health = Health::new(&around.receiver, &plan.label, around.database.clone(), &around.meters);
         let source = SourceId(format!("{}#{index}", around.receiver).into());
         let mut query =
             Self { source, sequence: around.first_sequence(), plan, health, on_failure, log_sql, intake: None, around };

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::check::{Checked, Pace};
 use super::group::Group;
+use super::health::DatabaseHealth;
 use super::query::QueryAtWork;
 use super::source::Source;
 use super::vitals::Vitals;
@@ -26,6 +27,7 @@ pub(crate) struct Around {
     pub(crate) budget: Budget,
     pub(crate) outlet: Outlet,
     pub(crate) source: Arc<dyn Source>,
+    pub(crate) database: DatabaseHealth,
 }
 
 /// The groups of a receiver and their pace.

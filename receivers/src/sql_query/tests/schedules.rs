@@ -259,6 +259,7 @@ queries:
             budget: context.budget,
             outlet: outlet(Inbox::new(InboxLimits { batches: 1, bytes: 1 }).0),
             source,
+            database: health::DatabaseHealth::default(),
         };
         Schedule::new(checked(&format!("{two}{extra}")), around).sizes()
     };
