@@ -68,7 +68,9 @@ pub(crate) fn plan(document: &Document, registry: &Registry) -> (Option<GraphPla
     held.extend(telemetry.iter().flat_map(|settings| settings.claims(&document.service.telemetry)));
     compare_claims(&held, &mut problems);
     let graph = match telemetry {
-        Some(telemetry) if !problems.has_errors() => shelves.join(document, telemetry, listens, &mut problems),
+        Some(telemetry) if !problems.has_errors() && shelves.hold_all(document) => {
+            shelves.join(document, telemetry, listens, &mut problems)
+        }
         _ => None,
     };
     problems.sort();
@@ -110,7 +112,18 @@ impl Shelves<'_> {
         held
     }
 
-    /// Joins the plans to a graph. There are no errors so far.
+    /// Whether there is a plan behind every reference. One may be missing without an error here: a section that could not be
+    /// loaded was told when it was loaded, and what follows from it is not told again.
+    fn hold_all(&self, document: &Document) -> bool {
+        let pipelines = &document.service.pipelines;
+        pipelines.iter().all(|pipeline| {
+            self.receivers.hold(&pipeline.receivers)
+                && self.processors.hold(&pipeline.processors)
+                && self.exporters.hold(&pipeline.exporters)
+        }) && self.extensions.hold(&document.service.extensions)
+    }
+
+    /// Joins the plans to a graph. There are no errors so far, and all references lead to plans.
     fn join(
         mut self,
         document: &Document,
@@ -185,6 +198,11 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
             claims.into_iter().map(held).collect::<Vec<_>>()
         };
         sections.flat_map(held).collect()
+    }
+
+    fn hold(&self, references: &[Reference]) -> bool {
+        let plan = |reference: &Reference| self.sections.get(&reference.id).is_some_and(|(_, plan)| plan.is_some());
+        references.iter().all(plan)
     }
 
     /// Puts the plans into `nodes` unless they are there already, and gives their indices.
