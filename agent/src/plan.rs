@@ -74,7 +74,7 @@ pub(crate) fn plan(document: &Document, registry: &Registry) -> (Option<GraphPla
     let storages = shelves.storages(document);
     storage::check_all(&storages, shelves.wishes(document), &document.service.extensions, &mut problems);
     let graph = match telemetry {
-        Some(telemetry) if !problems.has_errors() => {
+        Some(telemetry) if !problems.has_errors() && shelves.hold_all(document) => {
             shelves.join(document, telemetry, listens, &storages, &mut problems)
         }
         _ => None,
@@ -118,24 +118,8 @@ impl Shelves<'_> {
         held
     }
 
-    /// The storages that the service starts.
-    fn storages(&self, document: &Document) -> Storages {
-        let mut storages = Storages::default();
-        for Reference { id, .. } in &document.service.extensions {
-            if let Some(folder) = self.extensions.plan_of(id).and_then(Plan::folder) {
-                storages.add(id, folder);
-            }
-        }
-        storages
-    }
-
-    /// The storages that components name.
-    fn wishes<'d>(&self, document: &'d Document) -> Vec<(&'d Section, ComponentId)> {
-        let receivers = self.receivers.wishes(&document.receivers);
-        receivers.chain(self.exporters.wishes(&document.exporters)).collect()
-    }
-
-    /// Joins the plans to a graph. There are no errors so far.
+        Some(telemetry) if !problems.has_errors() && shelves.hold_all(document) => {
+            shelves.join(document, telemetry, listens, &storages, &mut problems)
     fn join(
         mut self,
         document: &Document,
@@ -217,6 +201,11 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
             claims.into_iter().map(held).collect::<Vec<_>>()
         };
         sections.flat_map(held).collect()
+    }
+
+    fn hold(&self, references: &[Reference]) -> bool {
+        let plan = |reference: &Reference| self.sections.get(&reference.id).is_some_and(|(_, plan)| plan.is_some());
+        references.iter().all(plan)
     }
 
     /// Puts the plans into `nodes` unless they are there already, and gives their indices.

@@ -45,7 +45,7 @@ impl Registry {
     pub const fn builtin() -> Self {
         Self {
             receivers: Class { built: receivers::ALL, known: receivers::KNOWN, prefix: "receiver-" },
-            processors: Class { built: &[], known: &[], prefix: "processor-" },
+            processors: Class { built: processors::ALL, known: processors::KNOWN, prefix: "processor-" },
             exporters: Class { built: exporters::ALL, known: exporters::KNOWN, prefix: "exporter-" },
             extensions: Class { built: extensions::ALL, known: extensions::KNOWN, prefix: "extension-" },
             print: PRINT,

@@ -116,6 +116,9 @@ exporters:
       about: \"Takes batches, or not.\"
       feature: exporter-sink
 extensions:
+    - name: file_storage
+      about: \"Keeps the state of other components in a folder.\"
+      feature: extension-file-storage
     - name: health_check
       about: \"Serves whether the agent is alive and whether it is ready.\"
       feature: extension-health-check

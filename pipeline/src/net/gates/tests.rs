@@ -84,27 +84,6 @@ fn refusals_are_counted_by_gate() {
 }
 
 #[test]
-fn what_the_documentation_shows_is_valid() {
-    #[derive(serde::Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    struct Documented {
-        endpoint: String,
-        gates: Option<GatesConfig>,
-        limits: LimitsConfig,
-        tls: Option<TlsServerConfig>,
-    }
-    let page = include_str!("../../../../docs/security.md");
-    let snippets: Vec<_> = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
-    assert!(snippets.len() >= 3);
-    for snippet in snippets {
-        let documented: Documented = section(snippet).decode().unwrap();
-        documented.endpoint.parse::<Endpoint>().unwrap();
-        assert_eq!(documented.limits, LimitsConfig::default(), "the page shows the defaults");
-        assert!(documented.gates != Some(GatesConfig::default()) && documented.tls != Some(TlsServerConfig::default()));
-    }
-}
-
-#[test]
 fn a_certificate_is_missed_where_there_is_no_tls() {
     let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/doors/pki/ca.pem");
     let yaml = format!("endpoint: localhost:1\ngates: {{mtls: {{client_ca_file: {ca}}}}}");
