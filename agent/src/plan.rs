@@ -118,8 +118,35 @@ impl Shelves<'_> {
         held
     }
 
-        Some(telemetry) if !problems.has_errors() && shelves.hold_all(document) => {
-            shelves.join(document, telemetry, listens, &storages, &mut problems)
+    /// The storages that the service starts.
+    fn storages(&self, document: &Document) -> Storages {
+        let mut storages = Storages::default();
+        for Reference { id, .. } in &document.service.extensions {
+            if let Some(folder) = self.extensions.plan_of(id).and_then(Plan::folder) {
+                storages.add(id, folder);
+            }
+        }
+        storages
+    }
+
+    /// The storages that components name.
+    fn wishes<'d>(&self, document: &'d Document) -> Vec<(&'d Section, ComponentId)> {
+        let receivers = self.receivers.wishes(&document.receivers);
+        receivers.chain(self.exporters.wishes(&document.exporters)).collect()
+    }
+
+    /// Whether there is a plan behind every reference. One may be missing without an error here: a section that could not be
+    /// loaded was told when it was loaded, and what follows from it is not told again.
+    fn hold_all(&self, document: &Document) -> bool {
+        let pipelines = &document.service.pipelines;
+        pipelines.iter().all(|pipeline| {
+            self.receivers.hold(&pipeline.receivers)
+                && self.processors.hold(&pipeline.processors)
+                && self.exporters.hold(&pipeline.exporters)
+        }) && self.extensions.hold(&document.service.extensions)
+    }
+
+    /// Joins the plans to a graph. There are no errors so far, and all references lead to plans.
     fn join(
         mut self,
         document: &Document,
