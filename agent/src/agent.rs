@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Environment, Files, Loaded, Problems, Sources};
+use config::{Document, Environment, Files, Loaded, Problems, Sources};
 use pipeline::{Clock, Fault, Stop};
 use tokio::sync::Notify;
 
@@ -12,7 +12,7 @@ use crate::plan::{GraphPlan, plan};
 use crate::registry::Registry;
 use crate::run::Drained;
 use crate::telemetry::LogSettings;
-use crate::telemetry::log::LogLevelHandle;
+use crate::telemetry::log::LogHandle;
 
 /// An agent whose configuration is sound, ready to run.
 pub struct Agent {
@@ -20,9 +20,10 @@ pub struct Agent {
     plan: GraphPlan,
     warnings: Problems,
     files: Files,
+    document: Option<Document>,
     drain_timeout: Duration,
     clock: Clock,
-    log: Option<LogLevelHandle>,
+    log: Option<LogHandle>,
     reload: Reload,
 }
 
@@ -99,13 +100,14 @@ impl Agent {
     /// All problems of the configuration.
     pub fn from_source(source: Source) -> Result<Self, Rejected> {
         let Examined { plan, problems, loaded } = source.examine();
-        let files = loaded.files;
+        let Loaded { files, document, .. } = loaded;
         let Some(plan) = plan else { return Err(Rejected { problems, files }) };
         Ok(Self {
             source,
             plan,
             warnings: problems,
             files,
+            document,
             drain_timeout: DRAIN_TIMEOUT,
             clock: Clock::system(),
             log: None,
@@ -127,7 +129,7 @@ impl Agent {
 
     /// The log whose level follows the configuration at a reload.
     #[must_use]
-    pub fn with_log(self, log: LogLevelHandle) -> Self {
+    pub fn with_log(self, log: LogHandle) -> Self {
         Self { log: Some(log), ..self }
     }
 
@@ -157,8 +159,8 @@ impl Agent {
     /// When something is in the way of the start, or a component cannot go on.
     pub async fn run(self, mut stop: Stop) -> Result<Drained, Fault> {
         tell(&self.warnings, &self.files);
-        let mut house = House::open(self.plan.telemetry.clone(), self.clock, self.drain_timeout).await?;
-        let graph = house.build(self.plan).await?;
+        let mut house = House::open(self.plan.telemetry.clone(), self.clock, self.drain_timeout, self.log).await?;
+        let graph = house.build(self.plan, self.document).await?;
         let mut running = house.start(graph);
         tracing::info!("Everything is ready. Begin running and processing data.");
         let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
@@ -168,7 +170,7 @@ impl Agent {
             tokio::select! {
                 () = stop.requested() => break None,
                 fault = running.fault() => break Some(fault),
-                () = self.reload.0.notified() => running = house.exchange(running, &self.source, self.log.as_ref()).await,
+                () = self.reload.0.notified() => running = house.exchange(running, &self.source).await,
                 _ = sweep.tick() => house.sweep(),
             }
         };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use config::{Files, Problem, Problems, Severity};
+use config::{Document, Files, Pipeline, Problem, Problems, Reference, Severity};
 use pipeline::{Claim, Clock, Fault};
 
 use crate::agent::{Examined, Source};
@@ -10,7 +10,7 @@ use crate::graph::{Graph, Queues, Surroundings};
 use crate::plan::GraphPlan;
 use crate::run::{Drained, Running};
 use crate::telemetry::endpoint::OwnServers;
-use crate::telemetry::log::LogLevelHandle;
+use crate::telemetry::log::LogHandle;
 use crate::telemetry::meters::OwnMetrics;
 use crate::telemetry::{LogSettings, Settings};
 use crate::vitals::Vitals;
@@ -25,6 +25,9 @@ pub(crate) struct House {
     _metrics: OwnMetrics,
     settings: Settings,
     drain_timeout: Duration,
+    log: Option<LogHandle>,
+    /// What the running graph was made from.
+    document: Option<Document>,
     /// What the running graph listens on.
     listens: Vec<(String, String)>,
     /// Whether sockets may be open that no component wants any more.
@@ -39,8 +42,16 @@ impl House {
     ///
     /// # Errors
     /// When one of them cannot be opened.
-    pub(crate) async fn open(settings: Settings, clock: Clock, drain_timeout: Duration) -> Result<Self, Fault> {
+    pub(crate) async fn open(
+        settings: Settings,
+        clock: Clock,
+        drain_timeout: Duration,
+        log: Option<LogHandle>,
+    ) -> Result<Self, Fault> {
         let metrics = OwnMetrics::new(&settings)?;
+        if let Some(log) = &log {
+            metrics.observe_log(log);
+        }
         let around = Surroundings::new(clock.clone(), metrics.meters());
         let queues = Queues::default();
         metrics.observe(&around, &queues);
@@ -53,6 +64,8 @@ impl House {
             _metrics: metrics,
             settings,
             drain_timeout,
+            log,
+            document: None,
             listens: Vec::new(),
             exchanged: false,
         })
@@ -62,7 +75,7 @@ impl House {
     ///
     /// # Errors
     /// When something outside the configuration is in the way. The running graph has not noticed.
-    pub(crate) async fn build(&mut self, plan: GraphPlan) -> Result<Graph, Fault> {
+    pub(crate) async fn build(&mut self, plan: GraphPlan, document: Option<Document>) -> Result<Graph, Fault> {
         let listens = plan.listens.clone();
         for (id, address) in &listens {
             let held =
@@ -73,7 +86,7 @@ impl House {
             }
         }
         let graph = plan.build(&self.around)?;
-        self.listens = listens;
+        (self.listens, self.document) = (listens, document);
         Ok(graph)
     }
 
@@ -85,21 +98,22 @@ impl House {
     }
 
     /// Reads the configuration again. Everything that can fail happens before the running graph is touched; on failure it goes on.
-    pub(crate) async fn exchange(
-        &mut self,
-        running: Running,
-        source: &Source,
-        log: Option<&LogLevelHandle>,
-    ) -> Running {
+    pub(crate) async fn exchange(&mut self, running: Running, source: &Source) -> Running {
         let Examined { plan, problems, loaded } = source.examine();
         tell(&problems, &loaded.files);
         let Some(plan) = plan else {
             tracing::error!("Configuration has errors and is not used; the one before keeps running.");
             return running;
         };
+        if let (Some(new), Some(old)) = (&loaded.document, &self.document)
+            && same(new, old)
+        {
+            tracing::info!("Configuration is unchanged.");
+            return running;
+        }
         let settings = plan.telemetry.clone();
         self.exchanged = true;
-        let graph = match self.build(plan).await {
+        let graph = match self.build(plan, loaded.document).await {
             Ok(graph) => graph,
             Err(fault) => {
                 tracing::error!(error = %fault, "Configuration cannot be used; the one before keeps running.");
@@ -108,7 +122,7 @@ impl House {
         };
         tracing::info!("Config updated, restart service");
         running.stop(self.drain_timeout, &self.queues).await.tell(&self.around.meters);
-        self.take_over(settings, log);
+        self.take_over(settings);
         let running = self.start(graph);
         tracing::info!("Everything is ready. Begin running and processing data.");
         running
@@ -124,8 +138,8 @@ impl House {
     }
 
     /// Own telemetry outlives graphs: of its settings only the level of the log changes while the agent runs.
-    fn take_over(&mut self, new: Settings, log: Option<&LogLevelHandle>) {
-        if let Some(log) = log {
+    fn take_over(&mut self, new: Settings) {
+        if let Some(log) = &self.log {
             log.set(new.logs.level);
         }
         let same = LogSettings { level: None, ..new.logs.clone() }
@@ -144,6 +158,23 @@ impl House {
             self.around.listeners.close_unlent();
         }
     }
+}
+
+/// Whether two documents mean the same, wherever their parts stand.
+fn same(one: &Document, two: &Document) -> bool {
+    let ids = |list: &[Reference]| list.iter().map(|reference| reference.id.clone()).collect::<Vec<_>>();
+    let pipeline = |pipeline: &Pipeline| {
+        let Pipeline { id, receivers, processors, exporters, .. } = pipeline;
+        (id.clone(), ids(receivers), ids(processors), ids(exporters))
+    };
+    let service = |document: &Document| {
+        let pipelines: Vec<_> = document.service.pipelines.iter().map(pipeline).collect();
+        (pipelines, ids(&document.service.extensions))
+    };
+    let classes = ["receivers", "processors", "exporters", "connectors", "extensions"];
+    classes.iter().all(|class| one.class(class) == two.class(class))
+        && one.service.telemetry == two.service.telemetry
+        && service(one) == service(two)
 }
 
 /// Logs problems, one line each.

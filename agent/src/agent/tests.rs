@@ -122,8 +122,9 @@ async fn a_reload_keeps_the_old_graph_on_mistakes_and_swaps_on_success() {
     let running = tokio::spawn(agent.run(stop));
     eventually(|| journal("reload").contains(&"started sink".to_owned())).await;
 
-    for mistake in ["{jornal: x}", "{broken: true}"] {
-        write(mistake);
+    // A mistake, a sink that cannot be built, the same in other words.
+    for no_reason in ["{jornal: x}", "{broken: true}", "{'journal': \"reload\"} # as before"] {
+        write(no_reason);
         reload.ask();
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!running.is_finished() && !journal("reload").iter().any(|line| line.starts_with("ended")));

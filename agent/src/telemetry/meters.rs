@@ -11,6 +11,7 @@ use pipeline::{Fault, Meters};
 use prometheus::Registry;
 
 use super::config::{ConstantLabels, Prometheus};
+use super::log::LogHandle;
 use super::process;
 use super::settings::{Endpoint, Settings};
 use crate::graph::{Queues, Surroundings};
@@ -57,6 +58,17 @@ impl OwnMetrics {
         self.observe_table(around);
         self.observe_budget(around);
         self.observe_queues(queues);
+    }
+
+    /// Shows what the log left out.
+    pub fn observe_log(&self, log: &LogHandle) {
+        let log = log.clone();
+        self.meter
+            .u64_observable_counter("weir_log_lines_left_out")
+            .with_description("Lines of the log left out because the same line was shown often enough.")
+            .with_unit("{lines}")
+            .with_callback(move |observer| observer.observe(log.left_out(), &[]))
+            .build();
     }
 
     fn observe_process(&self, around: &Surroundings) {

@@ -12,7 +12,7 @@ mod line;
 mod sampling;
 mod sink;
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pipeline::{Clock, Fault};
@@ -27,13 +27,16 @@ use self::sampling::Sampler;
 use self::sink::Sinks;
 use super::settings::LogSettings;
 
-/// Changes the level of a log that is in use. Clones change the same log.
+/// A log that is in use: changes its level, tells what it left out. Clones are the same log.
 #[derive(Clone, Debug)]
-pub struct LogLevelHandle(Arc<AtomicU8>);
+pub struct LogHandle {
+    level: Arc<AtomicU8>,
+    left_out: Arc<AtomicU64>,
+}
 
 /// Writes events as lines.
 struct Lines {
-    level: LogLevelHandle,
+    handle: LogHandle,
     style: Style,
     sampler: Option<Mutex<Sampler>>,
     sinks: Sinks,
@@ -47,7 +50,7 @@ const HOUSE: &[&str] = &["agent", "config", "exporters", "pdata", "pipeline", "p
 ///
 /// # Errors
 /// When an output cannot be opened.
-pub fn subscriber(settings: &LogSettings, clock: Clock) -> Result<(impl Subscriber + use<>, LogLevelHandle), Fault> {
+pub fn subscriber(settings: &LogSettings, clock: Clock) -> Result<(impl Subscriber + use<>, LogHandle), Fault> {
     let sinks = Sinks::open(&settings.outputs)?;
     Ok(subscriber_to(settings, clock, sinks))
 }
@@ -56,38 +59,44 @@ pub fn subscriber(settings: &LogSettings, clock: Clock) -> Result<(impl Subscrib
 ///
 /// # Errors
 /// When an output cannot be opened, or the process has a log already.
-pub fn install(settings: &LogSettings) -> Result<LogLevelHandle, Fault> {
-    let (subscriber, level) = subscriber(settings, Clock::system())?;
+pub fn install(settings: &LogSettings) -> Result<LogHandle, Fault> {
+    let (subscriber, handle) = subscriber(settings, Clock::system())?;
     tracing::subscriber::set_global_default(subscriber)
         .map_err(|error| Fault::new("cannot install the log").caused_by(error))?;
-    Ok(level)
+    Ok(handle)
 }
 
-fn subscriber_to(settings: &LogSettings, clock: Clock, sinks: Sinks) -> (impl Subscriber + use<>, LogLevelHandle) {
-    let level = LogLevelHandle(Arc::new(AtomicU8::new(rank(settings.level))));
+fn subscriber_to(settings: &LogSettings, clock: Clock, sinks: Sinks) -> (impl Subscriber + use<>, LogHandle) {
+    let handle = LogHandle { level: Arc::new(AtomicU8::new(rank(settings.level))), left_out: Arc::default() };
     let lines = Lines {
-        level: level.clone(),
+        handle: handle.clone(),
         style: Style::new(settings.encoding, settings.caller, &settings.fields),
         sampler: settings.sampling.enabled.then(|| Mutex::new(Sampler::new(settings.sampling))),
         sinks,
         clock,
     };
-    (Registry::default().with(lines), level)
+    (Registry::default().with(lines), handle)
 }
 
-impl LogLevelHandle {
+impl LogHandle {
     /// Shows events from `level` on; none shows nothing.
     pub fn set(&self, level: Option<Level>) {
-        if self.0.swap(rank(level), Ordering::Relaxed) != rank(level) {
+        if self.level.swap(rank(level), Ordering::Relaxed) != rank(level) {
             tracing::callsite::rebuild_interest_cache();
         }
+    }
+
+    /// Lines that were left out because the same line was shown often enough, since the start.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
     }
 
     fn shows(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target().split("::").next().unwrap_or_default();
         let house = HOUSE.contains(&target);
         let rank = rank(Some(*metadata.level()));
-        rank <= self.0.load(Ordering::Relaxed) && (house || *metadata.level() <= Level::WARN)
+        rank <= self.level.load(Ordering::Relaxed) && (house || *metadata.level() <= Level::WARN)
     }
 }
 
@@ -106,7 +115,7 @@ fn rank(level: Option<Level>) -> u8 {
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         // Spans name the component that speaks: they are needed whatever the level.
-        metadata.is_span() || self.level.shows(metadata)
+        metadata.is_span() || self.handle.shows(metadata)
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
@@ -138,6 +147,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
         if let Some(sampler) = &self.sampler {
             let mut sampler = sampler.lock().unwrap_or_else(PoisonError::into_inner);
             if !sampler.shows(event.metadata().callsite(), speaker, now) {
+                self.handle.left_out.fetch_add(1, Ordering::Relaxed);
                 return;
             }
         }

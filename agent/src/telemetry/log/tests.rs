@@ -3,7 +3,7 @@ use crate::telemetry::Settings;
 use pdata::UnixNanos;
 
 /// What a log with these settings writes while `speak` speaks.
-fn written(logs: &str, speak: impl FnOnce(&LogLevelHandle)) -> String {
+fn written(logs: &str, speak: impl FnOnce(&LogHandle)) -> String {
     let yaml = format!("logs: {{{logs}}}");
     let section = ::config::Section::from_yaml("telemetry", &yaml).unwrap();
     let (settings, _) = Settings::plan(&section).unwrap();
@@ -74,11 +74,12 @@ async fn libraries_speak_from_warn_on() {
 
 #[tokio::test(start_paused = true)]
 async fn a_repeated_line_is_shown_first_and_then_every_so_many_th_by_component() {
-    let text = written("sampling: {initial: 2, thereafter: 10}", |_| {
+    let text = written("sampling: {initial: 2, thereafter: 10}", |log| {
         for component in ["a", "b"] {
             let span = tracing::error_span!("component", component);
             span.in_scope(|| (0..22).for_each(|round| tracing::info!(round, "again")));
         }
+        assert_eq!(log.left_out(), 36);
     });
     let rounds = ["\"round\": 0}", "\"round\": 1}", "\"round\": 11}", "\"round\": 21}"];
     assert_eq!(text.lines().count(), 8, "{text}");
