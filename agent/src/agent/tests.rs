@@ -1,11 +1,8 @@
 use std::fs;
 
-use config::MapEnvironment;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use super::*;
 use crate::testing::{REGISTRY, journal, source, source_with};
+use config::MapEnvironment;
 
 const SERVICE: &str = "service: {pipelines: {metrics: {receivers: [source], exporters: [sink]}}}";
 
@@ -14,12 +11,16 @@ fn agent(yaml: &str) -> Agent {
 }
 
 /// A port that is free now.
+#[cfg(feature = "extension-health-check")]
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+#[cfg(feature = "extension-health-check")]
 async fn get(port: u16, path: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -80,6 +81,7 @@ service: {{telemetry: {{metrics: {{level: basic, address: '{address}'}}}}, pipel
     assert!(fault.starts_with(&format!("service::telemetry: cannot listen on {address}")), "{fault}");
 }
 
+#[cfg(feature = "extension-health-check")]
 #[tokio::test]
 async fn own_metrics_and_health_are_served_while_it_runs() {
     let (metrics, health) = (free_port(), free_port());
