@@ -70,18 +70,12 @@ impl Source {
     #[must_use]
     pub fn examine(&self) -> Examined {
         let mut loaded = config::load(&self.sources, &*self.env);
-        let mut problems = std::mem::take(&mut loaded.problems);
-        let mut planned = None;
-        if let Some(document) = &loaded.document {
-            let (plan, found) = plan(document, &self.registry);
-            problems.extend(found);
-            planned = plan;
-        }
-        problems.sort();
-        if problems.has_errors() {
-            planned = None;
-        }
-        Examined { plan: planned, problems, loaded }
+        let problems = std::mem::take(&mut loaded.problems);
+        let (plan, problems) = match &loaded.document {
+            Some(document) => plan(document, &self.registry, problems),
+            None => (None, problems),
+        };
+        Examined { plan, problems, loaded }
     }
 }
 

@@ -42,10 +42,11 @@ pub(crate) struct Route {
     pub(crate) exporters: Vec<usize>,
 }
 
-/// Checks a document. Gives a plan when there is no error, and all errors and warnings, sorted by place.
+/// Checks a document. `problems` are those of reading it; what is found here is added. Gives a plan when there is no error at all, and
+/// all problems, sorted by place.
 #[must_use]
-pub(crate) fn plan(document: &Document, registry: &Registry) -> (Option<GraphPlan>, Problems) {
-    let mut problems = config::check(document, &registry.known());
+pub(crate) fn plan(document: &Document, registry: &Registry, mut problems: Problems) -> (Option<GraphPlan>, Problems) {
+    problems.extend(config::check(document, &registry.known()));
     let shelves = Shelves {
         receivers: Shelf::fill(registry.receivers, &document.receivers, &mut problems),
         processors: Shelf::fill(registry.processors, &document.processors, &mut problems),
@@ -156,12 +157,12 @@ impl Shelves<'_> {
         problems: &mut Problems,
     ) -> Option<GraphPlan> {
         let (mut receivers, mut exporters, mut extensions) = (Vec::new(), Vec::new(), Vec::new());
-        self.extensions.place_in(&mut extensions, &document.service.extensions);
+        self.extensions.place_in(&mut extensions, &document.service.extensions, problems);
         let route = |pipeline: &Pipeline| Route {
             id: pipeline.id.clone(),
-            receivers: self.receivers.place_in(&mut receivers, &pipeline.receivers),
+            receivers: self.receivers.place_in(&mut receivers, &pipeline.receivers, problems),
             processors: self.processors.copies(&pipeline.processors, problems),
-            exporters: self.exporters.place_in(&mut exporters, &pipeline.exporters),
+            exporters: self.exporters.place_in(&mut exporters, &pipeline.exporters, problems),
         };
         let routes = document.service.pipelines.iter().map(route).collect();
         receivers.iter_mut().for_each(|node| node.settle_in(storages, "receivers"));
@@ -236,16 +237,19 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
     }
 
     /// Puts the plans into `nodes` unless they are there already, and gives their indices.
-    fn place_in(&mut self, nodes: &mut Vec<Node<C>>, references: &[Reference]) -> Vec<usize> {
+    fn place_in(&mut self, nodes: &mut Vec<Node<C>>, references: &[Reference], problems: &mut Problems) -> Vec<usize> {
         let mut indices = Vec::new();
         for reference in references {
-            let index = nodes.iter().position(|node| node.id == reference.id).unwrap_or_else(|| {
-                let plan = self.sections.get_mut(&reference.id).and_then(|(_, plan)| plan.take());
-                let plan = plan.expect("references were checked, and each plan is taken once");
+            if let Some(index) = nodes.iter().position(|node| node.id == reference.id) {
+                indices.push(index);
+            } else if let Some(plan) = self.sections.get_mut(&reference.id).and_then(|(_, plan)| plan.take()) {
+                indices.push(nodes.len());
                 nodes.push(Node { id: reference.id.clone(), plan, state: None });
-                nodes.len() - 1
-            });
-            indices.push(index);
+            } else {
+                // Only when so much is wrong that the reason was not kept.
+                let problem = Problem::error(format!("{:?} cannot be used", reference.id.to_string()));
+                problems.push(problem.at(reference.place).with_path(&*reference.path));
+            }
         }
         indices
     }

@@ -110,3 +110,11 @@ service:
     assert_eq!((plan.receivers.len(), plan.exporters.len()), (1, 1));
     assert!(plan.routes.iter().all(|route| route.processors.len() == 1 && route.receivers == [0]));
 }
+
+#[test]
+fn a_document_with_a_part_that_cannot_be_read_is_no_plan() {
+    for receivers in ["'source/': ", "source: {password: '${file:/nowhere}'}", "'source/a b': "] {
+        let yaml = format!("receivers: {{{receivers}}}\nexporters: {{sink: }}\n{PIPELINE}");
+        assert!(source(&yaml).examine().plan.is_none(), "{receivers}");
+    }
+}
