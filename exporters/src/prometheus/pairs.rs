@@ -65,12 +65,18 @@ impl Pairs {
         // Where the length of a literal run stands that the next literal pair may join.
         let mut literal: Option<usize> = None;
         for pair in pairs {
-            if let Some(number) = self.share(pair) {
+            let shared = self.share(pair).map(|number| (number, pair.len())).or_else(|| {
+                // Of a pair that stays literal the name at least is shared: `,id="`.
+                let name = pair.windows(2).position(|two| two == b"=\"").map_or(0, |at| at + 2);
+                (name > 0).then(|| self.share(&pair[..name]).map(|number| (number, name)))?
+            });
+            let mut rest = pair;
+            if let Some((number, length)) = shared {
                 out.extend_from_slice(&(SHARED | number).to_le_bytes());
                 literal = None;
-                continue;
+                rest = &pair[length..];
             }
-            for part in pair.chunks(usize::from(SHARED) - 1) {
+            for part in rest.chunks(usize::from(SHARED) - 1) {
                 literal = Some(push_literal(out, literal, part));
             }
         }
@@ -233,8 +239,8 @@ mod tests {
         let mut pairs = Pairs::new();
         let text = ["env=\"prod\"", ",id=\"1\""];
         assert_eq!(round(&mut pairs, &text), (2 + 10 + 7, text.concat()));
-        assert_eq!(round(&mut pairs, &["env=\"prod\"", ",id=\"2\""]), (2 + 2 + 7, "env=\"prod\",id=\"2\"".into()));
-        assert_eq!(pairs.texts().spans.len(), 1);
+        assert_eq!(round(&mut pairs, &["env=\"prod\"", ",id=\"2\""]), (2 + 2 + 2 + 2, "env=\"prod\",id=\"2\"".into()));
+        assert_eq!(pairs.texts().spans.len(), 2, "the pair, and the name of the other");
     }
 
     #[test]
