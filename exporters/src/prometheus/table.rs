@@ -65,6 +65,8 @@ pub(super) struct Table {
     generation: u32,
     /// Whether a series has ended since.
     ended: bool,
+    /// Rows of ended series, in all families.
+    dead: usize,
     labels: LabelText,
     text: Vec<u8>,
     ops: Vec<u8>,
@@ -84,6 +86,9 @@ struct Arrival<'a> {
 /// takes its place: longer than the usual scrape interval of a minute, so that two living sources do not take turns.
 const TAKEOVER: u32 = 90;
 
+/// Rows of ended series that may wait for the next sweep, however few series live.
+const DEAD_MAX: usize = 10_000;
+
 impl Table {
     pub(super) fn new(rules: TableRules, meters: &Meters, exporter: &str) -> Self {
         Self {
@@ -99,6 +104,7 @@ impl Table {
             sources: Sources::default(),
             generation: 0,
             ended: false,
+            dead: 0,
             labels: LabelText::default(),
             text: Vec::new(),
             ops: Vec::new(),
@@ -118,6 +124,10 @@ impl Table {
             }
         }
         self.generation = self.generation.wrapping_add(u32::from(std::mem::take(&mut self.ended)));
+        // Between two sweeps a source may replace all its series many times over.
+        if self.dead > DEAD_MAX.max(self.cells.live()) {
+            self.tidy();
+        }
         self.drops.flush();
     }
 
@@ -310,6 +320,7 @@ impl Table {
                 let place = self.cells.insert(series.fingerprint(), kin, flags);
                 family.leaves.replace(position, place);
                 family.dead -= 1;
+                self.dead -= 1;
                 self.cells.free(other);
                 place
             }
@@ -339,6 +350,7 @@ impl Table {
         let family = &mut self.families.slots_mut()[number];
         family.live -= 1;
         family.dead += 1;
+        self.dead += 1;
         if family.live == 0 {
             self.families.version += 1;
         }
@@ -401,6 +413,7 @@ impl Table {
         let gone: Vec<u32> = rows.filter(|place| dead(*place)).collect();
         family.leaves.retain(|place| !dead(place));
         family.dead = 0;
+        self.dead -= gone.len();
         gone.into_iter().for_each(|place| self.cells.free(place));
         self.remove_family_if_empty(number);
     }
