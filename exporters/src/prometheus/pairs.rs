@@ -279,6 +279,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+
         #[test]
         fn whatever_is_encoded_decodes_to_itself(rounds in proptest::collection::vec(proptest::collection::vec("[ab]{0,40}", 0..6), 1..20)) {
             let mut pairs = Pairs::new();
