@@ -8,6 +8,7 @@ use pdata::{Exemplar, Number};
 use smallvec::SmallVec;
 
 use super::distribution::{Classic, Distribution};
+use super::labels::is_reserved;
 
 /// Exemplars by cell.
 #[derive(Default)]
@@ -96,7 +97,7 @@ fn render(exemplar: &Exemplar, strategy: Strategy) -> String {
     }
     for (key, value) in exemplar.filtered_attributes.iter() {
         // Quoted names cannot be told to every scraper, and this text is the same for all: such an attribute is left out.
-        if let Some(name) = label_name(strategy, key).filter(|name| is_legal_label(name)) {
+        if let Some(name) = label_name(strategy, key).filter(|name| is_legal_label(name) && !is_reserved(name)) {
             labels.add(&name, &value.to_string());
         }
     }

@@ -44,14 +44,13 @@ impl LabelText {
     /// Works out the labels of a series.
     ///
     /// The point's own attributes come first and keep their names, but for those that the format or the scraper needs (`le`,
-    /// `quantile`, `__name__`, and `job` and `instance` where the resource gives them): these get `exported_` before them, as
+    /// `quantile`, whatever begins with `__`, and `job` and `instance` where the resource gives them): these get `exported_` before them, as
     /// Prometheus does with labels that clash. Scope, resource and constants fill in what is not there yet.
     pub(super) fn of_series(&mut self, rules: &LabelRules, origin: &Origin, attributes: &Attributes, kind: Exposed) {
         self.clear();
         let identity = Identity::of(&origin.resource);
         for (key, value) in attributes.iter() {
             self.add_attribute(rules.strategy, key, &value, |name| match name {
-                "__name__" => true,
                 "le" => kind == Exposed::Histogram,
                 "quantile" => kind == Exposed::Summary,
                 "job" => identity.job.is_some(),
@@ -79,7 +78,7 @@ impl LabelText {
         self.clear();
         let identity = Identity::of(resource);
         for (key, value) in resource.iter().filter(|(key, _)| !IDENTIFYING.contains(key)) {
-            self.add_attribute(rules.strategy, key, &value, |name| matches!(name, "__name__" | "job" | "instance"));
+            self.add_attribute(rules.strategy, key, &value, |name| matches!(name, "job" | "instance"));
         }
         if self.entries.is_empty() || !identity.is_some() {
             return false;
@@ -146,8 +145,8 @@ impl LabelText {
         if !self.push_label_name(strategy, key) {
             return;
         }
-        if is_taken(&self.buffer[start..]) {
-            self.buffer.insert_str(start, "exported_");
+        if is_taken(&self.buffer[start..]) || is_reserved(&self.buffer[start..]) {
+            self.buffer.insert_str(start, EXPORTED);
         }
         self.add_value(start, value);
     }
@@ -158,11 +157,12 @@ impl LabelText {
         if !self.push_label_name(strategy, key) {
             return;
         }
+        if is_reserved(&self.buffer[start..]) {
+            self.buffer.insert_str(start, EXPORTED);
+        }
         let name = &self.buffer[start..];
-        let reserved = name == "__name__"
-            || (name == "le" && kind == Exposed::Histogram)
-            || (name == "quantile" && kind == Exposed::Summary);
-        if reserved || self.has(name) {
+        let taken = (name == "le" && kind == Exposed::Histogram) || (name == "quantile" && kind == Exposed::Summary);
+        if taken || self.has(name) {
             self.buffer.truncate(start);
         } else {
             self.add_value(start, value);
@@ -291,6 +291,15 @@ pub(super) fn push_name(out: &mut String, name: &str) {
         out.push('"');
     }
 }
+
+/// Whether a label's name is kept for the machinery: `__name__` and all others that begin so. Strict readers refuse a whole page
+/// for one of them.
+pub(super) fn is_reserved(name: &str) -> bool {
+    name.starts_with("__")
+}
+
+/// What stands before the name of a label that clashes, as Prometheus itself writes it.
+pub(super) const EXPORTED: &str = "exported_";
 
 /// Whether translation leaves the key as it is: the way of nearly all keys.
 fn is_clean(key: &str) -> bool {

@@ -233,6 +233,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(24))]
+
         #[test]
         fn leaves_behave_like_a_sorted_map(texts in proptest::collection::vec("[a-f]{1,4}", 0..1500), odd: bool) {
             let (mut leaves, mut pairs) = (Leaves::default(), Pairs::new());

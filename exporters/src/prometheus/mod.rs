@@ -200,18 +200,19 @@ impl Prometheus {
             table.tidy();
             (table.cells.live(), table.families.slots().len(), table.heap_bytes())
         });
-        self.levels.set(series, families, bytes);
+        self.levels.set(series, families);
+        self.levels.bytes.set(level(bytes));
     }
 }
 
 impl Exporter for Prometheus {
     fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), Refusal>> {
         let now = self.seconds();
-        let live = self.shared.with(|table| {
+        let (series, families) = self.shared.with(|table| {
             table.apply(batch, now);
-            table.cells.live()
+            (table.cells.live(), table.families.slots().len())
         });
-        self.levels.series.set(i64::try_from(live).unwrap_or(i64::MAX));
+        self.levels.set(series, families);
         if batch.collection.is_some() {
             self.endpoint.upstream.tell_applied();
         }
@@ -248,11 +249,14 @@ impl Levels {
         }
     }
 
-    fn set(&self, series: usize, families: usize, bytes: usize) {
-        for (level, value) in [(&self.series, series), (&self.families, families), (&self.bytes, bytes)] {
-            level.set(i64::try_from(value).unwrap_or(i64::MAX));
-        }
+    fn set(&self, series: usize, families: usize) {
+        self.series.set(level(series));
+        self.families.set(level(families));
     }
+}
+
+fn level(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(super) struct Pairs {
     /// Hashes of pairs seen once, direct-mapped: a stranger overwrites its place, a regular is soon found again.
     seen: Box<[u32; SEEN]>,
     free: Vec<u16>,
+    /// Pairs worth sharing that found no room since unused ones were sought last.
+    refused: u32,
 }
 
 /// What decoding needs: shared with running scrapes, copied when it grows while one reads.
@@ -40,6 +42,8 @@ const PAIRS_MAX: usize = 0x8000;
 const BYTES_MAX: usize = 1 << 20;
 /// Longer pairs are rarely shared and would crowd out others.
 const PAIR_MAX: usize = 512;
+/// Pairs that must have found no room before unused ones are sought.
+const REFUSED_MAX: u32 = 50_000;
 /// Places for first sights: 16 KiB.
 const SEEN: usize = 4096;
 /// Runs up to this length are copied with one move of constant size.
@@ -53,6 +57,7 @@ impl Pairs {
             hasher: DefaultHashBuilder::default(),
             seen: Box::new([0; SEEN]),
             free: Vec::new(),
+            refused: 0,
         }
     }
 
@@ -65,12 +70,18 @@ impl Pairs {
         // Where the length of a literal run stands that the next literal pair may join.
         let mut literal: Option<usize> = None;
         for pair in pairs {
-            if let Some(number) = self.share(pair) {
+            let shared = self.share(pair).map(|number| (number, pair.len())).or_else(|| {
+                // Of a pair that stays literal the name at least is shared: `,id="`.
+                let name = pair.windows(2).position(|two| two == b"=\"").map_or(0, |at| at + 2);
+                (name > 0).then(|| self.share(&pair[..name]).map(|number| (number, name)))?
+            });
+            let mut rest = pair;
+            if let Some((number, length)) = shared {
                 out.extend_from_slice(&(SHARED | number).to_le_bytes());
                 literal = None;
-                continue;
+                rest = &pair[length..];
             }
-            for part in pair.chunks(usize::from(SHARED) - 1) {
+            for part in rest.chunks(usize::from(SHARED) - 1) {
                 literal = Some(push_literal(out, literal, part));
             }
         }
@@ -86,22 +97,31 @@ impl Pairs {
         }
         let place = &mut self.seen[hash as usize % SEEN];
         let tag = (hash >> 32) as u32;
-        if std::mem::replace(place, tag) != tag || self.texts.bytes.len() + pair.len() > BYTES_MAX {
+        if std::mem::replace(place, tag) != tag {
             return None;
         }
-        let number = self.free.pop().or_else(|| u16::try_from(self.texts.spans.len()).ok())?;
-        if usize::from(number) >= PAIRS_MAX {
+        let Some(number) = self.room_for(pair) else {
+            self.refused = self.refused.saturating_add(1);
             return None;
-        }
+        };
         Arc::make_mut(&mut self.texts).put(number, pair);
         let (texts, hasher) = (&self.texts, &self.hasher);
         self.index.insert_unique(hash, number, |number| hasher.hash_one(texts.text(*number)));
         Some(number)
     }
 
-    /// Whether it is worth looking for pairs that nobody uses any more.
+    /// A number for one more pair, if there is one and bytes are left.
+    fn room_for(&mut self, pair: &[u8]) -> Option<u16> {
+        if self.texts.bytes.len() + pair.len() > BYTES_MAX {
+            return None;
+        }
+        let new = u16::try_from(self.texts.spans.len()).ok().filter(|number| usize::from(*number) < PAIRS_MAX);
+        self.free.pop().or(new)
+    }
+
+    /// Whether it is worth looking for pairs that nobody uses any more: that costs a walk along all series.
     pub(super) fn is_crowded(&self) -> bool {
-        self.free.is_empty() && (self.texts.spans.len() >= PAIRS_MAX || self.texts.bytes.len() + PAIR_MAX > BYTES_MAX)
+        self.refused >= REFUSED_MAX
     }
 
     /// Forgets all pairs that `used` does not hold, and gives their room back.
@@ -110,6 +130,7 @@ impl Pairs {
         self.index.retain(|number| used.0[usize::from(*number)]);
         let mut kept = Texts { bytes: Vec::new(), spans: vec![Span { start: 0, len: 0 }; texts.spans.len()] };
         self.free.clear();
+        self.refused = 0;
         for number in (0..texts.spans.len()).rev() {
             let number = u16::try_from(number).expect("pairs are numbered below 2^15");
             if used.0[usize::from(number)] {
@@ -233,8 +254,8 @@ mod tests {
         let mut pairs = Pairs::new();
         let text = ["env=\"prod\"", ",id=\"1\""];
         assert_eq!(round(&mut pairs, &text), (2 + 10 + 7, text.concat()));
-        assert_eq!(round(&mut pairs, &["env=\"prod\"", ",id=\"2\""]), (2 + 2 + 7, "env=\"prod\",id=\"2\"".into()));
-        assert_eq!(pairs.texts().spans.len(), 1);
+        assert_eq!(round(&mut pairs, &["env=\"prod\"", ",id=\"2\""]), (2 + 2 + 2 + 2, "env=\"prod\",id=\"2\"".into()));
+        assert_eq!(pairs.texts().spans.len(), 2, "the pair, and the name of the other");
     }
 
     #[test]
@@ -258,6 +279,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+
         #[test]
         fn whatever_is_encoded_decodes_to_itself(rounds in proptest::collection::vec(proptest::collection::vec("[ab]{0,40}", 0..6), 1..20)) {
             let mut pairs = Pairs::new();

@@ -2,6 +2,8 @@
 
 use pdata::prom::Escaping;
 
+use super::labels::{EXPORTED, is_reserved};
+
 /// Adds the labels of `text`, which this exporter wrote, with their names escaped. Values of names that fall together are joined
 /// with `;`, in the order of the names they had.
 pub(super) fn transcode(text: &[u8], escaping: Escaping, out: &mut Vec<u8>) {
@@ -14,8 +16,8 @@ pub(super) fn transcode(text: &[u8], escaping: Escaping, out: &mut Vec<u8>) {
         rest = after.strip_prefix(',').unwrap_or(after);
         let mut escaped = String::new();
         escaping.push_label(&mut escaped, &name);
-        if escaped == "__name__" {
-            escaped.insert_str(0, "exported_");
+        if is_reserved(&escaped) {
+            escaped.insert_str(0, EXPORTED);
         }
         match labels.iter_mut().find(|(known, _)| *known == escaped) {
             Some((_, values)) => {

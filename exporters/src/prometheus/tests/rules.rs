@@ -172,6 +172,21 @@ fn churn_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_source_that_replaces_all_its_series_again_and_again_stays_bounded_without_sweeps() {
+    let bench = bench();
+    for round in 0..40 {
+        let mut feed = bench.feed();
+        for n in 0..500 {
+            feed =
+                feed.gauge("m", &[("x", &format!("{round}-{n}"))], 1).end("m", &[("x", &format!("{}-{n}", round - 1))]);
+        }
+        feed.apply();
+    }
+    assert_eq!(bench.samples().len(), 500);
+    assert!(bench.shared.with(|table| table.cells.places().end) < 12_000);
+}
+
+#[test]
 fn a_reinterned_series_keeps_its_cell() {
     let bench = bench();
     bench.feed().put(Metric::new("hits", SUM_DELTA), &[], Number::Int(1)).apply();
