@@ -148,7 +148,14 @@ impl LabelText {
         if is_taken(&self.buffer[start..]) || is_reserved(&self.buffer[start..]) {
             self.buffer.insert_str(start, EXPORTED);
         }
-        self.add_value(start, value);
+        if matches!(value, ValueRef::Str("")) {
+            // To Prometheus this is the same as no label. It is shown because a reader may look for the key, and because the
+            // series of a family should have the same keys.
+            let end = self.buffer.len();
+            self.entries.push(Entry { name: start..end, value: end..end });
+        } else {
+            self.add_value(start, value);
+        }
     }
 
     /// Adds a label unless its name is there already, or the format needs it.
@@ -228,7 +235,7 @@ impl LabelText {
         }
     }
 
-    /// Adds the value of the label whose name stands in the buffer from `start`. An empty value is no label at all.
+    /// Adds the value of the label whose name stands in the buffer from `start`. Without a value there is no label.
     fn add_value(&mut self, start: usize, value: &ValueRef<'_>) {
         let end = self.buffer.len();
         match value {
@@ -254,10 +261,16 @@ impl LabelText {
                 index += 1;
                 continue;
             }
-            let joined = format!("{};{}", &buffer[one.value], &buffer[two.value]);
-            let start = buffer.len();
-            buffer.push_str(&joined);
-            self.entries[index - 1].value = start..buffer.len();
+            self.entries[index - 1].value = match (one.value.is_empty(), two.value.is_empty()) {
+                (true, _) => two.value,
+                (_, true) => one.value,
+                _ => {
+                    let joined = format!("{};{}", &buffer[one.value], &buffer[two.value]);
+                    let start = buffer.len();
+                    buffer.push_str(&joined);
+                    start..buffer.len()
+                }
+            };
             self.entries.remove(index);
         }
     }
@@ -332,8 +345,13 @@ mod tests {
     }
 
     #[test]
-    fn labels_stand_in_the_order_of_their_final_names_and_empty_ones_are_absent() {
-        assert_eq!(plain(&[("b", "2"), ("a.x", "1"), ("c", "")]), r#"a_x="1",b="2""#);
+    fn labels_stand_in_the_order_of_their_final_names_and_empty_ones_are_shown() {
+        assert_eq!(plain(&[("b", "2"), ("a.x", "1"), ("c", "")]), r#"a_x="1",b="2",c="""#);
+    }
+
+    #[test]
+    fn an_empty_value_adds_nothing_where_keys_become_one_label() {
+        assert_eq!(plain(&[("a.b", ""), ("a_b", "1"), ("a/b", "")]), r#"a_b="1""#);
     }
 
     #[test]
