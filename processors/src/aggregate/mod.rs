@@ -16,6 +16,7 @@
 //! outputs that changed, [`sweep`](Engine::sweep) what is idle. State is keyed by fingerprint and is plain data but for the
 //! outputs' identities, so it can be written down.
 
+mod apply;
 mod cumulative;
 mod explicit;
 mod exponential;
@@ -29,10 +30,9 @@ mod total;
 use hashbrown::HashTable;
 use pdata::{Fingerprint, Kind, Point, PointFlags, PointValue, Series, Temporality, UnixNanos};
 
-use cumulative::{fell, is_monotonic_value};
-use input::{Gain, Input, Reset, Role, VACANT};
-use level::Level;
-use output::{Output, Shared, State, Value};
+use apply::{end, is_end, pass};
+use input::{Input, Role, VACANT};
+use output::{Output, Shared, State};
 
 /// Input and output series, and what is kept of them.
 #[derive(Debug)]
@@ -176,9 +176,6 @@ struct Slab<T> {
     places: Vec<T>,
     free: Vec<u32>,
 }
-
-/// The signalling NaN by which Prometheus says that a series ended.
-const STALE_NAN: u64 = 0x7ff0_0000_0000_0002;
 
 impl Engine {
     /// An engine that begins to watch at `now`.
@@ -345,47 +342,6 @@ impl Engine {
         }
     }
 
-    /// A point of an input that shares its output.
-    fn contribute(&mut self, index: u32, point: &Point, time: UnixNanos, stamp: u64) -> Applied {
-        let inputs = &mut self.inputs.places;
-        let input = &mut inputs[index as usize];
-        let place = input.output;
-        let Some(Output { state: State::Shared(shared), .. }) = &mut self.outputs.places[place as usize] else {
-            // A shared input's output is shared; should that ever fail, its points pass rather than vanish.
-            return Applied::Passed;
-        };
-        let held = point.flags.has(PointFlags::HELD);
-        shared.set_held(input.held, held);
-        input.held = held;
-        let was_live = input.live;
-        let taken = if is_end(point) {
-            end(shared, index, inputs);
-            shared.end_at(time);
-            Ok(())
-        } else {
-            let watermark = self.watermark;
-            let taken = match &mut shared.value {
-                Value::Cumulative(sum) => {
-                    let first = self.settings.first_point;
-                    accumulate(sum, input, point, time, watermark, first, &mut self.tally)
-                }
-                Value::Delta { sum, start, empty } => gather(sum, start, empty, input, point, time),
-                Value::Level(level) => stand(level, index, inputs, point, time),
-            };
-            if taken.is_ok() {
-                inputs[index as usize].live = true;
-                shared.touch(time, watermark);
-            }
-            taken
-        };
-        let is_live = inputs[index as usize].live;
-        shared.set_live(was_live, is_live);
-        match taken {
-            Err(reason) if was_live == is_live => Applied::Ignored(reason),
-            _ => Applied::Merged { output: place, first: std::mem::replace(&mut shared.stamp, stamp) != stamp },
-        }
-    }
-
     /// A point of an input whose output belongs to another: it takes over when that one is gone.
     fn challenge(&mut self, index: u32, point: &Point, time: UnixNanos) -> Applied {
         let inputs = &mut self.inputs.places;
@@ -480,117 +436,4 @@ fn level_function(kind: Kind, gauge: GaugeFunction) -> Option<GaugeFunction> {
 
 fn output_fingerprint(outputs: &[Option<Output>], index: u32) -> Option<Fingerprint> {
     outputs[index as usize].as_ref().map(|output| output.series.fingerprint())
-}
-
-fn is_end(point: &Point) -> bool {
-    let stale = |double: f64| double.to_bits() == STALE_NAN;
-    point.is_end()
-        || match &point.value {
-            PointValue::Int(_) => false,
-            PointValue::Double(double) => stale(*double),
-            PointValue::Histogram(histogram) => histogram.sum.is_some_and(stale),
-            PointValue::Exponential(histogram) => histogram.sum.is_some_and(stale),
-            PointValue::Summary(summary) => stale(summary.sum),
-        }
-}
-
-/// Keeps what passes untouched.
-#[inline]
-fn pass(input: &mut Input, point: &Point, time: UnixNanos) {
-    input.live = !is_end(point);
-    input.held = point.flags.has(PointFlags::HELD);
-    if input.live {
-        input.keep(point, time);
-    }
-}
-
-/// An input has no value any more.
-fn end(shared: &mut Shared, index: u32, inputs: &mut [Input]) {
-    let input = &mut inputs[index as usize];
-    if !std::mem::take(&mut input.live) {
-        return;
-    }
-    if let Value::Level(level) = &mut shared.value {
-        level.leave(index, &input.last);
-        shared.mark_changed();
-    }
-}
-
-/// A point of a counter.
-fn accumulate(
-    sum: &mut cumulative::Sum,
-    input: &mut Input,
-    point: &Point,
-    time: UnixNanos,
-    watermark: UnixNanos,
-    first: FirstPoint,
-    tally: &mut Tally,
-) -> Result<(), Reason> {
-    if !sum.takes(&point.value) || !is_monotonic_value(&point.value) {
-        return Err(Reason::Invalid);
-    }
-    let (fell, same) = (fell(&point.value, &input.last), point.value == input.last);
-    let mut gain = input.judge(point, time, fell, same, watermark, first);
-    if gain == Gain::Difference && !sum.add_difference(&point.value, &input.last) {
-        gain = Gain::Whole(Reset::ByValue);
-    }
-    match gain {
-        Gain::Ignore(reason) => return Err(reason),
-        Gain::Whole(reset) => {
-            sum.add(&point.value);
-            tally.resets_by_start += u64::from(reset == Reset::ByStart);
-            tally.resets_by_value += u64::from(reset == Reset::ByValue);
-        }
-        Gain::Nothing => {
-            sum.add_nothing_of(&point.value);
-            tally.baselined += 1;
-        }
-        Gain::Difference => {}
-    }
-    input.advance(point, time, gain);
-    Ok(())
-}
-
-/// A point of a delta stream.
-fn gather(
-    sum: &mut cumulative::Sum,
-    start: &mut UnixNanos,
-    empty: &mut bool,
-    input: &mut Input,
-    point: &Point,
-    time: UnixNanos,
-) -> Result<(), Reason> {
-    if !sum.takes(&point.value) {
-        return Err(Reason::Invalid);
-    }
-    sum.add(&point.value);
-    if std::mem::take(empty) || (point.start.is_set() && point.start < *start) {
-        *start = point.start;
-    }
-    (input.time, input.known) = (input.time.max(time), true);
-    Ok(())
-}
-
-/// A point of a level.
-fn stand(level: &mut Level, index: u32, inputs: &mut [Input], point: &Point, time: UnixNanos) -> Result<(), Reason> {
-    let input = &mut inputs[index as usize];
-    if input.known && time <= input.time {
-        let same = time == input.time && point.value == input.last;
-        return Err(if same { Reason::Duplicate } else { Reason::OutOfOrder });
-    }
-    if !level.function().takes(&point.value) {
-        // It has no value that can be used: the one before is true no more.
-        if std::mem::take(&mut input.live) {
-            level.leave(index, &input.last);
-        }
-        return Err(Reason::Invalid);
-    }
-    let before = input.live.then(|| input.last.clone());
-    (input.start, input.time, input.known) = (point.start, time, true);
-    input.last = point.value.clone();
-    match before {
-        Some(before) => level.change(index, &before, inputs),
-        None => level.enter(index, inputs),
-    }
-    Ok(())
 }

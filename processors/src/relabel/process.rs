@@ -123,6 +123,12 @@ impl Relabel {
         self.memo.heap_bytes() + self.engine.as_ref().map_or(0, |engine| engine.sizes().bytes)
     }
 
+    /// Series whose decision is remembered.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.memo.len()
+    }
+
     /// Learns about every series of the batch that was never seen, and adopts outputs without a slot.
     fn learn(&mut self, metrics: &mut Metrics, tally: &mut Tally) {
         let mut scratch = std::mem::take(&mut self.scratch);

@@ -9,6 +9,7 @@ mod class;
 mod parser;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod unicode;
 
 use regex::{CaptureLocations, Regex, RegexBuilder};

@@ -1,9 +1,10 @@
 //! Go's grammar: what it takes, what it refuses, and how it says so.
 
-use regex_syntax::hir::{Capture, Class, Hir, Look, Repetition};
+use regex_syntax::hir::{Class, Hir, Look, Repetition};
 
 use super::DEPTH_MAX;
 use super::class::{self, Set};
+use super::tree::{Flags, Frame, Item};
 use super::unicode;
 
 /// A parsed expression.
@@ -22,31 +23,6 @@ struct Parser<'a> {
     names: Vec<Option<Box<str>>>,
     /// Where the repetition operator stands that was read just before, if one was: operators do not stack.
     last_repeat: Option<&'a str>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Flags {
-    fold: bool,
-    multiline: bool,
-    dot_all: bool,
-    lazy: bool,
-}
-
-/// A group being read.
-struct Frame {
-    /// Flags to return to when it closes.
-    outer: Flags,
-    capture: Option<u32>,
-    branches: Vec<Item>,
-    sequence: Vec<Item>,
-}
-
-/// A node with what is limited about it.
-struct Item {
-    tree: Hir,
-    depth: usize,
-    /// Copies of its innermost part that counted repetitions ask for.
-    copies: u64,
 }
 
 /// Copies of one thing that counted repetitions may ask for, nested ones multiplied.
@@ -450,38 +426,6 @@ impl<'a> Parser<'a> {
         }
         self.take().map(|c| c as u32).ok_or_else(|| refusal("missing closing ]", whole))
     }
-}
-
-impl Frame {
-    fn new(outer: Flags, capture: Option<u32>) -> Self {
-        Self { outer, capture, branches: Vec::new(), sequence: Vec::new() }
-    }
-
-    /// Ends a branch of an alternation.
-    fn branch(&mut self) {
-        let sequence = std::mem::take(&mut self.sequence);
-        self.branches.push(join(sequence, Hir::concat));
-    }
-
-    fn finish(mut self) -> Item {
-        self.branch();
-        let item = join(self.branches, Hir::alternation);
-        match self.capture {
-            // Names stay here: Rust's rules for them are narrower than Go's.
-            Some(index) => Item {
-                tree: Hir::capture(Capture { index, name: None, sub: Box::new(item.tree) }),
-                depth: item.depth + 1,
-                ..item
-            },
-            None => item,
-        }
-    }
-}
-
-fn join(items: Vec<Item>, how: fn(Vec<Hir>) -> Hir) -> Item {
-    let depth = items.iter().map(|item| item.depth).max().unwrap_or(0) + usize::from(items.len() != 1);
-    let copies = items.iter().map(|item| item.copies).max().unwrap_or(1);
-    Item { tree: how(items.into_iter().map(|item| item.tree).collect()), depth, copies }
 }
 
 /// The counts of `{2}`, `{2,}` or `{2,5}` and their length in bytes, if that is what `text` begins with.
