@@ -109,6 +109,14 @@ impl Sum {
         }
     }
 
+    /// Adds a whole number to a number.
+    #[inline]
+    pub(crate) fn add_int(&mut self, int: i128) {
+        if let Self::Number(running) = self {
+            running.add(Total::Int(int));
+        }
+    }
+
     /// Adds what `now` has more than `before`. Gives whether that could be worked out; if not, the source began anew.
     pub(crate) fn add_difference(&mut self, now: &PointValue, before: &PointValue) -> bool {
         match (self, now, before) {

@@ -23,6 +23,8 @@ pub(crate) struct Level {
     stale: bool,
     /// Who has contributed: places among the inputs. May name some that left; pruned when it is walked.
     members: Vec<u32>,
+    /// Whether a member may be named twice, because its place was used again.
+    untidy: bool,
 }
 
 impl Level {
@@ -36,6 +38,7 @@ impl Level {
             best: None,
             stale: false,
             members: Vec::new(),
+            untidy: false,
         }
     }
 
@@ -44,11 +47,17 @@ impl Level {
         self.function
     }
 
-    /// A new contributor.
-    pub(crate) fn join(&mut self, input: u32) {
-        if !self.is_additive() {
-            self.members.push(input);
+    /// A new contributor to the output at this place.
+    pub(crate) fn join(&mut self, input: u32, output: u32, inputs: &[Input]) {
+        if self.is_additive() {
+            return;
         }
+        if self.members.len() == self.members.capacity() {
+            // Before it grows, what has left makes room.
+            self.tidy(output, inputs);
+        }
+        self.members.push(input);
+        self.untidy = true;
     }
 
     /// An input has a value now.
@@ -69,14 +78,16 @@ impl Level {
     }
 
     /// An input that has a value has another one now.
-    pub(crate) fn change(&mut self, index: u32, before: &PointValue, inputs: &[Input]) {
-        let input = &inputs[index as usize];
-        let (Some(now), Some(number)) = (input.last.number(), before.number()) else { return };
-        self.subtract(number);
-        self.add(now);
+    #[inline]
+    pub(crate) fn change(&mut self, index: u32, before: Number, now: Number, inputs: &[Input]) {
+        if self.is_additive() {
+            self.subtract(before);
+            self.add(now);
+            return;
+        }
         let worse = match self.function {
-            GaugeFunction::Max => compare(&input.last, before).is_lt(),
-            GaugeFunction::Min => compare(&input.last, before).is_gt(),
+            GaugeFunction::Max => compare(now, before).is_lt(),
+            GaugeFunction::Min => compare(now, before).is_gt(),
             _ => false,
         };
         if self.best != Some(index) {
@@ -126,16 +137,22 @@ impl Level {
     }
 
     fn add(&mut self, number: Number) {
+        let additive = self.is_additive();
         let (total, count) = self.place(number);
-        total.add(Total::of(number));
+        if additive {
+            total.add(Total::of(number));
+        }
         *count += 1;
     }
 
     fn subtract(&mut self, number: Number) {
+        let additive = self.is_additive();
         let (total, count) = self.place(number);
-        total.subtract(Total::of(number));
         *count -= 1;
-        if *count == 0 {
+        if additive {
+            total.subtract(Total::of(number));
+        }
+        if additive && *count == 0 {
             // Rounding errors leave with the last one.
             *total = Total::of(if total.is_double() { Number::Double(0.0) } else { Number::Int(0) });
         }
@@ -143,8 +160,9 @@ impl Level {
 
     fn place(&mut self, number: Number) -> (&mut Total, &mut u64) {
         match number {
-            Number::Int(_) => (&mut self.ints, &mut self.int_count),
-            Number::Double(_) => (&mut self.doubles, &mut self.double_count),
+            Number::Double(_) if self.is_additive() => (&mut self.doubles, &mut self.double_count),
+            // What stands for all is looked at where it is: who does not add up needs one count and no sum.
+            _ => (&mut self.ints, &mut self.int_count),
         }
     }
 
@@ -162,32 +180,44 @@ impl Level {
     fn prefers(&self, one: &Input, two: &Input) -> bool {
         let order = match self.function {
             GaugeFunction::Last => one.time.cmp(&two.time).then_with(|| one.fingerprint.cmp(&two.fingerprint)),
-            GaugeFunction::Min => compare(&two.last, &one.last),
-            _ => compare(&one.last, &two.last),
+            GaugeFunction::Min => compare(value(two), value(one)),
+            _ => compare(value(one), value(two)),
         };
         order.is_ge()
     }
 
     fn look(&mut self, output: u32, inputs: &[Input]) {
-        self.members.sort_unstable();
-        self.members.dedup();
-        self.members.retain(|member| inputs[*member as usize].output == output);
+        if std::mem::take(&mut self.untidy) {
+            self.tidy(output, inputs);
+        }
         let mut best: Option<u32> = None;
-        for member in self.members.iter().copied().filter(|member| inputs[*member as usize].live) {
+        for member in self.members.iter().copied() {
             let input = &inputs[member as usize];
-            if best.is_none_or(|best| self.prefers(input, &inputs[best as usize])) {
+            let counts = input.live && input.output == output;
+            if counts && best.is_none_or(|best| self.prefers(input, &inputs[best as usize])) {
                 best = Some(member);
             }
         }
         (self.best, self.stale) = (best, false);
     }
+
+    fn tidy(&mut self, output: u32, inputs: &[Input]) {
+        self.members.retain(|member| inputs[*member as usize].output == output);
+        self.members.sort_unstable();
+        self.members.dedup();
+    }
+}
+
+/// What an input of a level says.
+fn value(input: &Input) -> Number {
+    input.last.number().unwrap_or(Number::Int(0))
 }
 
 /// Numbers in order, whole ones exactly even where doubles cannot tell them apart.
-fn compare(one: &PointValue, two: &PointValue) -> std::cmp::Ordering {
-    match (one.number(), two.number()) {
-        (Some(Number::Int(one)), Some(Number::Int(two))) => one.cmp(&two),
-        (Some(one), Some(two)) => one.as_f64().total_cmp(&two.as_f64()),
-        (one, two) => one.is_some().cmp(&two.is_some()),
+#[inline]
+fn compare(one: Number, two: Number) -> std::cmp::Ordering {
+    match (one, two) {
+        (Number::Int(one), Number::Int(two)) => one.cmp(&two),
+        (one, two) => one.as_f64().total_cmp(&two.as_f64()),
     }
 }

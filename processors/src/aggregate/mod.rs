@@ -332,12 +332,12 @@ impl Engine {
                     first.live &= function.takes(&first.last);
                 }
                 let mut shared = Shared::after(&inputs[first as usize], first, kind, gauge, inputs);
-                shared.join(index);
+                shared.join(index, place, inputs);
                 output.state = State::Shared(Box::new(shared));
             }
             State::Shared(shared) => {
                 inputs[index as usize].role = Role::Shared;
-                shared.join(index);
+                shared.join(index, place, inputs);
             }
         }
     }

@@ -80,9 +80,9 @@ impl Shared {
     }
 
     /// Another input shares it from now on.
-    pub(crate) fn join(&mut self, input: u32) {
+    pub(crate) fn join(&mut self, input: u32, output: u32, inputs: &[Input]) {
         if let Value::Level(level) = &mut self.value {
-            level.join(input);
+            level.join(input, output, inputs);
         }
     }
 
@@ -191,7 +191,7 @@ impl Value {
 
     fn level(first: &Input, index: u32, function: GaugeFunction, inputs: &[Input]) -> Self {
         let mut level = Level::new(function);
-        level.join(index);
+        level.join(index, first.output, inputs);
         if first.live {
             level.enter(index, inputs);
         }
