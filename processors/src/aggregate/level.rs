@@ -177,6 +177,7 @@ impl Level {
     }
 
     /// Whether `one` stands for the output rather than `two`. Total and independent of the order of arrival.
+    #[inline]
     fn prefers(&self, one: &Input, two: &Input) -> bool {
         let order = match self.function {
             GaugeFunction::Last => one.time.cmp(&two.time).then_with(|| one.fingerprint.cmp(&two.fingerprint)),
@@ -209,6 +210,7 @@ impl Level {
 }
 
 /// What an input of a level says.
+#[inline]
 fn value(input: &Input) -> Number {
     input.last.number().unwrap_or(Number::Int(0))
 }
