@@ -21,11 +21,12 @@ impl Engine {
             // A shared input's output is shared; should that ever fail, its points pass rather than vanish.
             return Applied::Passed;
         };
-        let held = point.flags.has(PointFlags::HELD);
+        let ends = is_end(point);
+        let held = point.flags.has(PointFlags::HELD) && !ends;
         shared.set_held(input.held, held);
         input.held = held;
         let was_live = input.live;
-        let taken = if is_end(point) {
+        let mut taken = if ends {
             end(shared, index, inputs);
             shared.end_at(time);
             Ok(())
@@ -51,6 +52,11 @@ impl Engine {
         };
         let is_live = inputs[index as usize].live;
         shared.set_live(was_live, is_live);
+        if taken == Err(Reason::Duplicate) && held && is_live {
+            // A receiver that reads the same again says that it still holds: the output says its value again.
+            shared.mark_changed();
+            taken = Ok(());
+        }
         match taken {
             Err(reason) if was_live == is_live => Applied::Ignored(reason),
             _ => Applied::Merged { output: place, first: std::mem::replace(&mut shared.stamp, stamp) != stamp },
@@ -74,7 +80,8 @@ pub(super) fn is_end(point: &Point) -> bool {
 #[inline]
 pub(super) fn pass(input: &mut Input, point: &Point, time: UnixNanos) {
     input.live = !is_end(point);
-    input.held = point.flags.has(PointFlags::HELD);
+    // After its end marker nobody holds a series, whatever the marker says.
+    input.held = point.flags.has(PointFlags::HELD) && input.live;
     if input.live {
         input.keep(point, time);
     }
@@ -158,9 +165,12 @@ fn gather(
 /// A point of a level.
 fn stand(level: &mut Level, index: u32, inputs: &mut [Input], point: &Point, time: UnixNanos) -> Result<(), Reason> {
     let input = &mut inputs[index as usize];
-    if input.known && time <= input.time {
-        let same = time == input.time && point.value == input.last;
-        return Err(if same { Reason::Duplicate } else { Reason::OutOfOrder });
+    if input.known && input.live && time == input.time && point.value == input.last {
+        return Err(Reason::Duplicate);
+    }
+    // At equal times the later arrival counts: sources that date rows by a column may change a value and not its time.
+    if input.known && time < input.time {
+        return Err(Reason::OutOfOrder);
     }
     if !level.function().takes(&point.value) {
         // It has no value that can be used: the one before is true no more.

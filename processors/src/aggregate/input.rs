@@ -91,7 +91,8 @@ impl Input {
 
     /// Keeps a point that passed untouched. Allocates only when a histogram grows.
     pub(crate) fn keep(&mut self, point: &Point, time: UnixNanos) {
-        if !self.known || time > self.time {
+        // At equal times the later arrival is what is shown.
+        if !self.known || time >= self.time {
             (self.start, self.time, self.known) = (point.start, time, true);
             store(&mut self.last, &point.value);
         }

@@ -11,7 +11,7 @@
 //!
 //! Rules see a series' attributes as labels, and its metric's name (before any exporter's suffix) as `__name__`. What they make
 //! of a series is worked out once and remembered by the series' id; a point costs one look. The rules follow Prometheus 3
-//! (`model/relabel`), the expressions Go's dialect. Series that become the same are merged by [`aggregate`](crate::aggregate).
+//! (`model/relabel`), the expressions Go's dialect. Series that become the same are merged by the module `aggregate`.
 
 mod case;
 mod config;

@@ -129,6 +129,12 @@ impl Relabel {
         self.memo.len()
     }
 
+    /// Input series with state.
+    #[cfg(test)]
+    pub(crate) fn inputs(&self) -> usize {
+        self.engine.as_ref().map_or(0, |engine| engine.sizes().inputs)
+    }
+
     /// Learns about every series of the batch that was never seen, and adopts outputs without a slot.
     fn learn(&mut self, metrics: &mut Metrics, tally: &mut Tally) {
         let mut scratch = std::mem::take(&mut self.scratch);

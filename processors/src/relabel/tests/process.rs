@@ -154,6 +154,34 @@ async fn an_end_marker_takes_its_input_out_and_the_last_one_ends_the_output() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_receiver_still_holds_is_said_again_though_nothing_changed() {
+    let mut rig = Rig::new(MERGE);
+    let both = || {
+        let held = |pod, value| gauge(&[("pod", pod)], 1001, value).flagged(PointFlags::HELD);
+        vec![held("a", 1), held("b", 2)]
+    };
+    assert_eq!(rig.send(both()), ["g{} 0..1001 2 held"]);
+    // Rows that are dated by a column: read again, same time.
+    assert_eq!(rig.send(both()), ["g{} 0..1001.000000001 2 held"]);
+    assert_eq!(rig.send(vec![gauge(&[("pod", "b")], 1001, 3)]), ["g{} 0..1001.000000002 3 held"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_input_that_a_receiver_ended_is_forgotten_in_time() {
+    let mut rig = Rig::new(MERGE);
+    let end = PointFlags::HELD.with(PointFlags::NO_RECORDED_VALUE);
+    for pod in ["a", "b"] {
+        rig.send(vec![gauge(&[("pod", pod)], 1001, 1).flagged(PointFlags::HELD)]);
+        rig.send(vec![gauge(&[("pod", pod)], 1002, 1).flagged(end)]);
+    }
+    for _ in 0..12 {
+        let at = rig.processor.wake_at().unwrap();
+        rig.processor.wake(at, &mut |batch| panic!("nothing is said: {:?}", lines(&batch)));
+    }
+    assert_eq!((rig.processor.inputs(), rig.processor.remembered()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_input_that_leaves_as_another_comes_does_not_end_the_output() {
     let mut rig = Rig::new(MERGE);
     assert_eq!(rig.send(vec![gauge(&[("pod", "a")], 1001, 1)]), ["g{} 0..1001 1"]);

@@ -163,6 +163,12 @@ fn unknown_keys_and_values_are_told_with_what_would_do() {
 }
 
 #[test]
+fn the_list_stands_under_one_of_its_two_names() {
+    let said = problems("{rules: [], metric_relabel_configs: []}");
+    assert_eq!(said.len(), 1, "{said:?}");
+}
+
+#[test]
 fn a_processor_without_rules_is_odd_and_not_wrong() {
     let section = Section::from_yaml("relabel", "").unwrap();
     let plan = (super::super::FACTORY.plan)(&section).unwrap_or_else(|problems| panic!("{problems:?}"));
