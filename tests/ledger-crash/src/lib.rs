@@ -139,9 +139,13 @@ impl Judge {
     /// When something is lost, doubled, invented or half applied.
     pub fn at_start(&self, line: &str) -> Result<(), Violation> {
         let numbers: Vec<u64> = line.split(' ').skip(1).filter_map(|number| number.parse().ok()).collect();
-        let ([events, weight, observations, ..], true) = (&*numbers, !line.starts_with("fault")) else {
+        let ([events, weight, observations, damaged], true) = (&*numbers, !line.starts_with("fault")) else {
             return Err(format!("start failed: {line}"));
         };
+        if *damaged > 0 {
+            // A crash is no damage: what salvage makes up for, the ledger should not have let happen.
+            return Err(format!("{damaged} damaged rows were found after a crash"));
+        }
         let least = self.acked.len() as u64;
         let most = least + self.open.len() as u64;
         if events != observations {

@@ -1,8 +1,8 @@
 //! A ledger that is there to be killed: `ledger_crash <folder>`.
 //!
 //! Reads ids from standard input, one a line, submits each as an event at once, and writes one line for each answer: `N` new,
-//! `D` duplicate, `O` too old, `R` refused, `A` taken without a word more, then the id. Its first line is `ready <events> <weight> <observations>`, what the
-//! ledger held at start; the line `?` asks for the same line again, with the state in front; `.` ends it in order.
+//! `D` duplicate, `O` too old, `R` refused, `A` taken without a word more, then the id. Its first line is `ready <events> <weight> <observations> <damaged rows>`,
+//! what the ledger held at start; the line `?` asks for the same line again, with the state in front; `.` ends it in order.
 //!
 //! `WEIR_MUTANT` breaks a promise on purpose, so that the tests can show that they would notice: `early` answers before the
 //! commit, `relaxed` commits with synchronous=NORMAL.
@@ -31,7 +31,7 @@ fn main() {
         Ok(ledger) => ledger,
         Err(fault) => return say(&format!("fault {fault}")),
     };
-    say(&format!("ready {}", totals(&ledger)));
+    say(&format!("ready {} {}", totals(&ledger), damaged(&meters)));
     let turns = Arc::new(Mutex::new(()));
     let mut tasks = Vec::new();
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -39,9 +39,7 @@ fn main() {
             "." => break,
             "?" => {
                 let state = if ledger.state() == State::Ready { "up" } else { "down" };
-                let damaged: u64 =
-                    meters.counts().iter().filter(|(name, ..)| name.contains("damaged")).map(|c| c.2).sum();
-                say(&format!("{state} {} {damaged}", totals(&ledger)));
+                say(&format!("{state} {} {}", totals(&ledger), damaged(&meters)));
             }
             id => {
                 let Ok(id) = id.parse() else { continue };
@@ -118,4 +116,9 @@ fn totals(ledger: &Ledger) -> String {
         }
     }
     format!("{events} {weight} {observations}")
+}
+
+fn damaged(meters: &Meters) -> u64 {
+    let counts = meters.counts();
+    counts.iter().filter(|(name, ..)| *name == "weir_ledger_damaged_rows").map(|(.., count)| count).sum()
 }
