@@ -2,7 +2,7 @@
 //!
 //! Events a second and CPU an event at 1, 16, 128 and 256 waiters, beside the same SQLite with the same settings that commits
 //! groups of that size with nothing around it, in turns in the same run; then a million series: writing, opening, emitting.
-//! Figures are for comparing within one run: the disk and the neighbours decide the rest.
+//! `--series` does the latter alone. Figures are for comparing within one run: the disk and the neighbours decide the rest.
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark that prints")]
 
 use std::path::Path;
@@ -28,7 +28,11 @@ struct Run {
 }
 
 fn main() {
-    let parent = std::env::args().skip(1).find(|arg| !arg.starts_with("--")).unwrap_or_else(|| ".".into());
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let parent = args.iter().find(|arg| !arg.starts_with("--")).cloned().unwrap_or_else(|| ".".into());
+    if args.iter().any(|arg| arg == "--series") {
+        return million(Path::new(&parent));
+    }
     println!("waiters    bare ev/s  bare us/ev  ledger ev/s  ledger us/ev    share   p50 ms   p99 ms");
     for waiters in [1, 16, 128, 256] {
         let mut best: Option<(Run, Run)> = None;
@@ -182,6 +186,8 @@ fn million(parent: &Path) {
         }
         drop(ledger);
     }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
     let bytes = std::fs::metadata(folder.path().join("ledger.db")).unwrap().len();
     println!("on disk: {} bytes a series", bytes / 1_000_000);
 }

@@ -125,6 +125,27 @@ async fn only_what_changed_is_emitted_after_a_commit() {
 }
 
 #[tokio::test]
+async fn series_from_disk_take_the_words_that_their_metric_has_now() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    ledger.submit(event(&ledger, 1, "a")).await.unwrap();
+    drop(ledger);
+    let ledger = bench.open();
+    let metric =
+        pdata::Metric { description: "events by tenant".into(), ..pdata::Metric::new("events", Kind::COUNTER) };
+    ledger.describe(&Arc::new(metric.clone()));
+    let described = |ledger: &Ledger| {
+        ledger.snapshot().series().map(|(series, ..)| series.metric().description.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(described(&ledger), ["events by tenant".into()]);
+    let reworded = Identity { metric: Arc::new(metric), ..counter("a") };
+    let mut entry = Entry::new();
+    entry.add(ledger.track(reworded).unwrap(), Number::Int(1));
+    ledger.submit(entry).await.unwrap();
+    assert_eq!(sum(&ledger, "a"), 2, "it is the same series");
+}
+
+#[tokio::test]
 async fn past_the_bound_sums_count_into_the_overflow_series_and_nothing_is_lost() {
     let bench = Bench::with(LedgerOptions { max_series: 3, ..LedgerOptions::default() });
     let ledger = bench.open();
@@ -376,7 +397,7 @@ fn run_model(ops: &[Op]) -> Result<(), TestCaseError> {
                 let first = (committer.seed, load::empty(bench.options.window_limits(), wall));
                 let path = bench.folder.path().join("ledger.db");
                 let store = store::Store::open(&path, Durability::Relaxed, &first).unwrap();
-                let loaded = load::load(&store, bench.options.window_limits()).unwrap();
+                let loaded = load::load(&store, bench.options.window_limits(), load::Beside::Nobody).unwrap();
                 let (image, table) = (Arc::new(std::sync::RwLock::new(loaded.image)), SeriesTable::with_defaults());
                 let committer = commit::Committer::new(image, committer.seed, table, 1000, loaded.books);
                 clockwork = Clockwork { committer, store, wall, now };
