@@ -6,7 +6,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use hashbrown::{HashMap, HashTable};
-use pdata::{AttributesBuilder, Fingerprint, Identity, Metrics, Point, PointFlags, Series, SeriesTable, UnixNanos};
+use pdata::{
+    AttributesBuilder, Fingerprint, Identity, Metric, Metrics, Point, PointFlags, Series, SeriesTable, UnixNanos,
+};
 
 use super::codec::Family;
 use super::entry::Cursor;
@@ -40,6 +42,10 @@ pub struct Snapshot {
     names: Vec<Arc<Vec<Name>>>,
     values: Vec<Arc<Vec<Held>>>,
 }
+
+/// Values by slot, in pages.
+#[derive(Debug, Default)]
+pub(super) struct Values(Vec<Arc<Vec<Held>>>);
 
 /// Who a series is. Read from disk it stays packed until somebody asks.
 #[derive(Debug)]
@@ -89,25 +95,43 @@ impl Image {
         Arc::make_mut(&mut self.families).push(Arc::new(family));
     }
 
-    /// Adds a series that was read from disk.
-    pub(super) fn load(&mut self, fingerprint: Fingerprint, family: u32, values: &[u8], held: Held) {
-        self.push(fingerprint, Told::Packed { family, values: values.into() }, held);
+    /// Adds the name of a series that was read from disk; all values follow at once.
+    pub(super) fn load_name(&mut self, fingerprint: Fingerprint, family: u32, values: &[u8]) {
+        self.push_name(fingerprint, Told::Packed { family, values: values.into() });
+    }
+
+    /// Takes the values of all names that were read.
+    pub(super) fn load_values(&mut self, values: Values) {
+        debug_assert_eq!(values.0.iter().map(|page| page.len()).sum::<usize>(), self.len());
+        self.values = values.0;
+    }
+
+    /// Gives a metric the description that it has by now. Not written: who configures it says so at each start.
+    pub(super) fn describe(&mut self, metric: &Arc<Metric>) {
+        let same = |known: &Metric| {
+            (&known.name, &known.unit, known.kind, known.hint) == (&metric.name, &metric.unit, metric.kind, metric.hint)
+        };
+        for family in Arc::make_mut(&mut self.families) {
+            if same(&family.metric) {
+                Arc::make_mut(family).metric = metric.clone();
+            }
+        }
     }
 
     /// Adds a series that an event brought.
     pub(super) fn bear(&mut self, fingerprint: Fingerprint, series: Series, held: Held) {
-        self.push(fingerprint, Told::Known(series), held);
+        self.push_name(fingerprint, Told::Known(series));
+        let mut values = Values(std::mem::take(&mut self.values));
+        values.push(held);
+        self.values = values.0;
     }
 
-    fn push(&mut self, fingerprint: Fingerprint, told: Told, held: Held) {
+    fn push_name(&mut self, fingerprint: Fingerprint, told: Told) {
         let slot = u32::try_from(self.len()).expect("the bound on series is below 2^32");
         if self.len().is_multiple_of(PAGE) {
             self.names.push(Arc::new(Vec::with_capacity(PAGE)));
-            self.values.push(Arc::new(Vec::with_capacity(PAGE)));
         }
-        let page = slot as usize / PAGE;
-        Arc::make_mut(&mut self.names[page]).push(Name(Mutex::new(told)));
-        Arc::make_mut(&mut self.values[page]).push(held);
+        Arc::make_mut(&mut self.names[slot as usize / PAGE]).push(Name(Mutex::new(told)));
         self.fingerprints.push(fingerprint);
         let fingerprints = &self.fingerprints;
         self.index.insert_unique(fingerprint.low(), slot, |slot| fingerprints[*slot as usize].low());
@@ -132,6 +156,19 @@ impl Image {
             .zip(held)
             .zip(&self.fingerprints)
             .map(move |((name, held), fingerprint)| (*fingerprint, name.identity(&self.families, &mut builder), held))
+    }
+}
+
+impl Values {
+    pub(super) fn push(&mut self, held: Held) {
+        match self.0.last_mut().filter(|page| page.len() < PAGE) {
+            Some(page) => Arc::make_mut(page).push(held),
+            None => {
+                let mut page = Vec::with_capacity(PAGE);
+                page.push(held);
+                self.0.push(Arc::new(page));
+            }
+        }
     }
 }
 

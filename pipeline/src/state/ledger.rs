@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pdata::{Identity, Seed, SeriesTable, UnixNanos};
+use pdata::{Identity, Metric, Seed, SeriesTable, UnixNanos};
 use smallvec::SmallVec;
 use tokio::sync::{oneshot, watch};
 
@@ -15,7 +15,7 @@ use super::error::Trouble;
 use super::files::Folder;
 use super::held::{Class, Standing};
 use super::image::{SharedImage, Snapshot};
-use super::load::{self, Loaded};
+use super::load::{self, Beside, Loaded};
 use super::queue::{Queue, Reading};
 use super::salvage::{self, Known};
 use super::store::{Store, WindowLimits};
@@ -201,6 +201,13 @@ impl Ledger {
         Ok(Tracked { place, class })
     }
 
+    /// Says how a metric is described by now: a description is no part of a series' identity, so series from disk come back with
+    /// the words of their first day. For receivers, once for each configured metric, before the first
+    /// [`snapshot`](Self::snapshot) is emitted.
+    pub fn describe(&self, metric: &Arc<Metric>) {
+        self.0.image.write().unwrap_or_else(PoisonError::into_inner).describe(metric);
+    }
+
     /// Where a series stands, if it has been counted.
     #[must_use]
     pub fn standing(&self, identity: &Identity) -> Option<Standing> {
@@ -328,7 +335,7 @@ fn try_open(folder: &Folder, options: &LedgerOptions, wall: UnixNanos) -> Result
     }
     let seed = folder.seed().unwrap_or_else(Seed::random);
     let store = Store::open(&path, options.durability, &(seed, load::empty(limits, wall)))?;
-    let loaded = load::load(&store, limits)?;
+    let loaded = load::load(&store, limits, Beside::Nobody)?;
     Ok((store, loaded))
 }
 

@@ -1,12 +1,12 @@
 //! From disk into memory: all of it is checked, and anything that is not whole is damage.
 
-use pdata::UnixNanos;
+use pdata::{Seed, UnixNanos};
 use rusqlite::Connection;
 
 use super::codec::{self, Family, Table};
 use super::error::Trouble;
 use super::held::Held;
-use super::image::{Cursors, Image};
+use super::image::{Cursors, Image, Values};
 use super::store::{self, Books, Store, WindowLimits};
 
 /// What a database holds besides ids and the spool.
@@ -20,8 +20,20 @@ pub(super) struct Loaded {
 /// records are checked when they are read.
 const CHECKED_PAGES: i64 = 1024;
 
+/// So many series one thread reads as fast as two.
+const ALONE_MAX: u64 = 20_000;
+
+/// Who else may write while we read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// Nobody: the folder is locked.
+    Nobody,
+    /// A running agent. All is read in the transaction that the caller began.
+    Agent,
+}
+
 /// Reads all series, values and cursors.
-pub(super) fn load(store: &Store, limits: WindowLimits) -> Result<Loaded, Trouble> {
+pub(super) fn load(store: &Store, limits: WindowLimits, beside: Beside) -> Result<Loaded, Trouble> {
     let pages: i64 = store.connection.query_row("PRAGMA page_count", [], |row| row.get(0))?;
     if pages <= CHECKED_PAGES {
         check_all(store)?;
@@ -30,7 +42,7 @@ pub(super) fn load(store: &Store, limits: WindowLimits) -> Result<Loaded, Troubl
     let series = usize::try_from(books.series).unwrap_or_default().min(1 << 26);
     let mut image = Image::with_capacity(series);
     load_families(store, &books, &mut image)?;
-    load_series(store, &books, &mut image)?;
+    load_series(store, &books, &mut image, beside)?;
     image.commit = books.commit;
     image.cursors = load_cursors(store, &books)?;
     Ok(Loaded { books, image })
@@ -84,37 +96,67 @@ fn load_families(store: &Store, books: &Books, image: &mut Image) -> Result<(), 
             next += 1;
             Ok(())
         })?;
-        if next != books.families {
-            return Err(Trouble::damage(format!("{table} has {next} rows of {}", books.families)));
-        }
+        whole(table, next, books.families)?;
     }
     Ok(())
 }
 
-/// Reads series and values side by side: row n of one belongs to row n of the other.
-fn load_series(store: &Store, books: &Books, image: &mut Image) -> Result<(), Trouble> {
-    let families = image.families().clone();
-    let mut series = store.connection.prepare("SELECT id, row FROM series ORDER BY id")?;
-    let mut values = store.connection.prepare("SELECT id, row FROM value ORDER BY id")?;
-    let (mut series, mut values) = (series.query([])?, values.query([])?);
-    let mut next = 1;
-    loop {
-        let (series, value) = (series.next()?, values.next()?);
-        let (Some(series), Some(value)) = (series, value) else {
-            let odd = series.is_some() || value.is_some() || next != books.series + 1;
-            let found = next - 1;
-            return if odd { Err(Trouble::damage(format!("{found} series of {}", books.series))) } else { Ok(()) };
+/// Reads names and values: row n of one belongs to row n of the other. Where there are many, two threads read.
+fn load_series(store: &Store, books: &Books, image: &mut Image, beside: Beside) -> Result<(), Trouble> {
+    let (key, series) = (store.key, books.series);
+    // A second connection sees another moment when somebody writes.
+    let two = beside == Beside::Nobody && series > ALONE_MAX;
+    let path = store.connection.path().filter(|_| two).map(str::to_owned);
+    let (values, names) = std::thread::scope(|scope| {
+        let thread =
+            path.map(|path| scope.spawn(move || load_values(&store::open_to_read(path.as_ref())?, &key, series)));
+        let names = load_names(store, series, image);
+        let values = match thread {
+            Some(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            None => load_values(&store.connection, &key, series),
         };
-        let damage = |what: &str| Trouble::damage(format!("row {next} of {what} does not match its check"));
-        let name = row_of(series, next).and_then(|row| codec::unseal(row, &store.key, Table::Series, next));
-        let (fingerprint, family, attributes) = name.and_then(take_name).ok_or_else(|| damage("series"))?;
-        let value = row_of(value, next).and_then(|row| codec::unseal(row, &store.key, Table::Value, next));
-        let held = value.and_then(|mut row| Held::take(&mut row)).ok_or_else(|| damage("value"))?;
-        if family as usize >= families.len() {
-            return Err(damage("series"));
-        }
-        image.load(fingerprint, family, attributes, held);
+        (values, names)
+    });
+    names?;
+    image.load_values(values?);
+    Ok(())
+}
+
+fn load_names(store: &Store, series: u64, image: &mut Image) -> Result<(), Trouble> {
+    let families = image.families().len();
+    let mut next = 1;
+    each(&store.connection, "SELECT id, row FROM series ORDER BY id", |id, row| {
+        let name = codec::unseal(row, &store.key, Table::Series, next).and_then(take_name);
+        let Some((fingerprint, family, values)) = name.filter(|name| id == next && (name.1 as usize) < families) else {
+            return Err(Trouble::damage(format!("row {id} of series does not match its check")));
+        };
+        image.load_name(fingerprint, family, values);
         next += 1;
+        Ok(())
+    })?;
+    whole("series", next - 1, series)
+}
+
+fn load_values(connection: &Connection, key: &Seed, series: u64) -> Result<Values, Trouble> {
+    let mut values = Values::default();
+    let mut next = 1;
+    each(connection, "SELECT id, row FROM value ORDER BY id", |id, row| {
+        let held = codec::unseal(row, key, Table::Value, next).and_then(|mut row| Held::take(&mut row));
+        let Some(held) = held.filter(|_| id == next) else {
+            return Err(Trouble::damage(format!("row {id} of value does not match its check")));
+        };
+        values.push(held);
+        next += 1;
+        Ok(())
+    })?;
+    whole("value", next - 1, series)?;
+    Ok(values)
+}
+
+fn whole(table: &str, found: u64, expected: u64) -> Result<(), Trouble> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(Trouble::damage(format!("{table} has {found} rows of {expected}"))),
     }
 }
 
@@ -133,9 +175,7 @@ fn load_cursors(store: &Store, books: &Books) -> Result<Cursors, Trouble> {
         cursors.insert(cursor.key.clone(), (id, cursor));
         Ok(())
     })?;
-    if cursors.len() as u64 != books.cursors {
-        return Err(Trouble::damage(format!("{} cursors of {}", cursors.len(), books.cursors)));
-    }
+    whole("cursor", cursors.len() as u64, books.cursors)?;
     Ok(cursors)
 }
 
@@ -151,10 +191,6 @@ fn each(
         visit(id, row.get_ref(1)?.as_blob().unwrap_or_default())?;
     }
     Ok(())
-}
-
-fn row_of<'a>(row: &'a rusqlite::Row<'_>, expected: u64) -> Option<&'a [u8]> {
-    (row.get::<_, i64>(0).ok()?.cast_unsigned() == expected).then(|| row.get_ref(1).ok()?.as_blob().ok())?
 }
 
 /// An empty ledger that begins now.

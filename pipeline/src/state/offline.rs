@@ -5,12 +5,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use pdata::{SeriesTable, UnixNanos};
-use rusqlite::{Connection, OpenFlags};
 use serde_json::json;
 
+use super::error::Trouble;
 use super::files::DATABASE;
 use super::held::Standing;
-use super::load;
+use super::load::{self, Beside, Loaded};
 use super::salvage;
 use super::store::{self, Store, WindowLimits};
 use crate::fault::Fault;
@@ -64,9 +64,7 @@ impl Offline {
     /// puts it aside and keeps what is sound.
     pub fn open(path: &Path) -> Result<Self, Fault> {
         let path = if path.is_dir() { path.join(DATABASE) } else { path.to_owned() };
-        let fault = |error: super::error::Trouble| {
-            Fault::new(format!("cannot read the ledger {}", path.display())).caused_by(error)
-        };
+        let fault = |error: Trouble| Fault::new(format!("cannot read the ledger {}", path.display())).caused_by(error);
         let store = open(&path).map_err(fault)?;
         Ok(Self { store, path })
     }
@@ -100,7 +98,7 @@ impl Offline {
             Ok(lines) => findings.problems.extend(lines.into_iter().filter(|line| line != "ok")),
             Err(error) => findings.problems.push(error.to_string()),
         }
-        match load::load(&self.store, ANY) {
+        match self.load() {
             Ok(loaded) => {
                 findings.series = loaded.books.series;
                 findings.cursors = loaded.books.cursors;
@@ -135,12 +133,16 @@ impl Offline {
         Ok(())
     }
 
-    fn read(&self) -> Result<load::Loaded, Fault> {
-        // All tables must be read as of one commit, beside a running agent too.
+    fn read(&self) -> Result<Loaded, Fault> {
+        self.load().map_err(|trouble| self.fault(trouble))
+    }
+
+    fn load(&self) -> Result<Loaded, Trouble> {
+        // All tables must be read as of one commit.
         let connection = &self.store.connection;
-        connection.execute_batch("BEGIN").map_err(|error| self.fault(error))?;
-        let loaded = load::load(&self.store, ANY).map_err(|trouble| self.fault(trouble));
-        connection.execute_batch("COMMIT").map_err(|error| self.fault(error))?;
+        connection.execute_batch("BEGIN")?;
+        let loaded = load::load(&self.store, ANY, Beside::Agent);
+        connection.execute_batch("COMMIT")?;
         loaded
     }
 
@@ -154,10 +156,8 @@ impl Offline {
     }
 }
 
-fn open(path: &Path) -> Result<Store, super::error::Trouble> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(Duration::from_secs(5))?;
+fn open(path: &Path) -> Result<Store, Trouble> {
+    let connection = store::open_to_read(path)?;
     let key = store::read_key(&connection)?;
     Ok(Store::reading(connection, key))
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use pdata::{AttributesBuilder, Fingerprint, Seed, UnixNanos};
 use rusqlite::params;
@@ -230,18 +231,15 @@ impl Found {
 fn write_memory(store: &mut Store, books: &mut Books, image: &Image) -> Result<(), Trouble> {
     let mut numbers: HashMap<Vec<u8>, u32> = HashMap::new();
     for family in image.families().iter() {
-        let mut bytes = Vec::new();
-        family.put(&mut bytes);
+        let number = u32::try_from(books.families).expect("families are fewer than series");
         store.write_family(books.families, family)?;
-        numbers.entry(bytes).or_insert(u32::try_from(books.families).expect("families are fewer than series"));
+        numbers.entry(undescribed(Family::clone(family))).or_insert(number);
         books.families += 1;
     }
-    let mut bytes = Vec::new();
     for (slot, (fingerprint, identity, held)) in image.packed().enumerate() {
         let slot = u32::try_from(slot).expect("the bound on series is below 2^32");
-        bytes.clear();
-        Family::of(&identity).put(&mut bytes);
-        let family = *numbers.get(&bytes).expect("every series has its family in the image");
+        let family =
+            *numbers.get(&undescribed(Family::of(&identity))).expect("every series has its family in the image");
         store.write_series(slot, fingerprint, family, &identity.attributes)?;
         store.write_value(slot, held)?;
     }
@@ -251,6 +249,14 @@ fn write_memory(store: &mut Store, books: &mut Books, image: &Image) -> Result<(
     }
     books.cursors = image.cursors.len() as u64;
     Ok(())
+}
+
+/// A family's bytes without its description, which may have been reworded since a series took it.
+fn undescribed(mut family: Family) -> Vec<u8> {
+    Arc::make_mut(&mut family.metric).description = "".into();
+    let mut bytes = Vec::new();
+    family.put(&mut bytes);
+    bytes
 }
 
 /// Ids and records stream from file to file: there may be millions. Gives how many ids there are.

@@ -338,6 +338,14 @@ impl Books {
     }
 }
 
+/// A connection that only reads.
+pub(super) fn open_to_read(path: &Path) -> Result<Connection, Trouble> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY)?;
+    Ok(connection)
+}
+
 /// Reads the seed, from both its rows.
 pub(super) fn read_key(connection: &Connection) -> Result<Seed, Trouble> {
     let read = |id| read_meta(connection, id).map(|row| row.and_then(|row| read_seed(&row)));
