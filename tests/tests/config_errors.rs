@@ -115,6 +115,34 @@ fn validate_fails_exactly_when_start_up_fails() {
     assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), corpus.len(), wrong.join("\n"));
 }
 
+/// What is no mistake, but deserves a word: receiver, further keys of the exporter, further parts, and the word.
+const ODDITIES: &[(&str, &str, &str, &str)] = &[
+    ("sqlquery", "", "", "alias is deprecated"),
+    ("sql_query", "gates: {token: short}", "", "fewer than 16"),
+    ("sql_query", "", "processors: {relabel: {metric_relabel_configs: [{regex: a, action: labeldrop}]}}\n", "relabel"),
+    ("sql_query", "const_labels: {unset: '${env:NOT_SET_ANYWHERE}'}", "", "NOT_SET_ANYWHERE"),
+];
+
+#[test]
+fn what_validate_only_warns_of_runs() {
+    let database = repository::root().join("examples/quickstart/inventory.db");
+    for (receiver, exporter, more, word) in ODDITIES {
+        let yaml = format!(
+            "receivers: {{{receiver}: {{driver: sqlite, datasource: '{}', queries: [{{sql: select 1 as n, metrics: [{{metric_name: a, value_column: n}}]}}]}}}}\n{more}exporters: {{prometheus: {{endpoint: '${{env:WEIR_LISTEN:-127.0.0.1:9464}}', {exporter}}}}}\nservice:\n  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY:-127.0.0.1:8888}}'}}}}\n  pipelines: {{metrics: {{receivers: [{receiver}], exporters: [prometheus]}}}}\n",
+            database.display()
+        );
+        let validated = Weir::command(&["validate", "--config", &format!("yaml:{yaml}")], &[]);
+        assert_eq!(validated.code(), 0, "{word}: {}", validated.stderr);
+        assert!(
+            validated.stderr.contains("warning") && validated.stderr.contains(word),
+            "{word}: {}",
+            validated.stderr
+        );
+        let weir = Weir::run_text(&yaml).start();
+        assert!(weir.stderr().contains(word), "start-up warns too, of {word}: {}", weir.stderr());
+    }
+}
+
 /// Mistakes that no component alone can see.
 const HOUSEHOLD_MISTAKES: &[(&str, &str)] = &[
     (
