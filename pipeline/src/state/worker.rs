@@ -267,6 +267,13 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    /// However the thread ends, nobody is left waiting for it.
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
+}
+
 pub(super) fn retry(why: &str) -> Refusal {
     Refusal::Retry { after: Some(Duration::from_secs(1)), why: format!("the ledger cannot commit: {why}") }
 }
