@@ -190,6 +190,13 @@ impl Worker {
     }
 
     fn reopen(&mut self) -> Result<Store, Trouble> {
+        let store = self.reopen_as_it_is()?;
+        // On a full disk the log itself may be what fills it. When it cannot be carried over, the probe will tell.
+        store.checkpoint().ok();
+        Ok(store)
+    }
+
+    fn reopen_as_it_is(&mut self) -> Result<Store, Trouble> {
         if self.doubtful {
             // What an fsync refused counts as clean in the page cache: only a new file is sure to be written.
             self.folder.rewrite_log()?;
