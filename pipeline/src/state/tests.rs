@@ -610,6 +610,22 @@ async fn damage_while_running_costs_one_group_and_no_count() {
 }
 
 #[tokio::test]
+async fn somebody_elses_lock_refuses_for_as_long_as_it_is_held() {
+    let bench = Bench::new();
+    let ledger = bench.open();
+    ledger.submit(event(&ledger, 1, "a")).await.unwrap();
+    let other = rusqlite::Connection::open(bench.folder.path().join("ledger.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert!(matches!(ledger.submit(event(&ledger, 2, "a")).await, Err(Refusal::Retry { .. })));
+    assert!(matches!(ledger.state(), State::NotReady { .. }));
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut watch = ledger.watch();
+    watch.wait_for(|state| *state == State::Ready).await.unwrap();
+    assert_eq!(ledger.submit(event(&ledger, 2, "a")).await, Ok(Committed::New));
+    assert_eq!((sum(&ledger, "a"), bench.count("weir_ledger_quarantined")), (2, 0));
+}
+
+#[tokio::test]
 async fn who_finds_the_queue_full_waits_and_is_served() {
     let bench = Bench::with(LedgerOptions { queue_bytes: 1000, group_entries: 3, ..LedgerOptions::default() });
     let ledger = bench.open();

@@ -25,7 +25,7 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) queue: Arc<Queue>,
     pub(super) committer: Committer,
-    /// Whether the log may hold pages that only memory has: an fsync, or anything else, failed.
+    /// Whether the log may hold pages that only memory has: an fsync or a write failed.
     pub(super) doubtful: bool,
     /// `None` from a failure until the disk takes a commit again.
     pub(super) store: Option<Store>,
@@ -143,7 +143,7 @@ impl Worker {
     fn fail(&mut self, trouble: &Trouble) {
         tracing::error!(ledger = %self.folder.database().display(), why = %trouble, "ledger cannot commit; senders are told to try again");
         self.store = None;
-        self.doubtful |= trouble.kind != TroubleKind::Full;
+        self.doubtful |= trouble.kind == TroubleKind::Failing;
         self.telemetry.failed.add(1);
         self.telemetry.not_ready.set(1);
         self.state.send_replace(State::NotReady { why: trouble.to_string() });
@@ -182,7 +182,7 @@ impl Worker {
             }
             Err(trouble) => {
                 self.store = None;
-                self.doubtful |= trouble.kind != TroubleKind::Full;
+                self.doubtful |= trouble.kind == TroubleKind::Failing;
                 self.state.send_replace(State::NotReady { why: trouble.to_string() });
                 false
             }
