@@ -15,7 +15,9 @@ pub(super) enum TroubleKind {
     Damage,
     /// The disk is full: try again when it is not.
     Full,
-    /// The surroundings do not let us (input/output error, somebody else's lock): try again, and trust nothing half-written.
+    /// Input or output failed: try again, and trust no page that was not written anew.
+    Failing,
+    /// The surroundings do not let us (somebody else's lock, a right that is missing): try again.
     Surroundings,
 }
 
@@ -53,6 +55,7 @@ impl From<rusqlite::Error> for Trouble {
         let kind = match error.sqlite_error_code() {
             _ if damage => TroubleKind::Damage,
             Some(ErrorCode::DiskFull) => TroubleKind::Full,
+            Some(ErrorCode::SystemIoFailure) => TroubleKind::Failing,
             _ => TroubleKind::Surroundings,
         };
         Self { kind, why: error.to_string() }

@@ -1,7 +1,8 @@
 //! The folder of a ledger: its names, its lock, and making renames durable.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use pdata::Seed;
@@ -55,7 +56,9 @@ impl Folder {
         let fault =
             |what: &str, error: io::Error| Fault::new(format!("cannot {what} {}", path.display())).caused_by(error);
         if !path.is_dir() {
-            std::fs::create_dir_all(path).map_err(|error| fault("make the state folder", error))?;
+            // For its owner only: what is in it decides what counts.
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(|error| fault("make the state folder", error))?;
             if let Some(parent) = path.parent() {
                 sync_folder(parent).map_err(|error| fault("sync the parent of the state folder", error))?;
             }
@@ -95,8 +98,9 @@ impl Folder {
             return Ok(());
         }
         let fresh = self.path.join("ledger.seed.new");
-        std::fs::write(&fresh, format!("{:032x}\n", u128::from_be_bytes(seed.bytes())))?;
-        File::open(&fresh)?.sync_all()?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        file.write_all(format!("{:032x}\n", u128::from_be_bytes(seed.bytes())).as_bytes())?;
+        file.sync_all()?;
         std::fs::rename(&fresh, self.path.join(SEED))?;
         self.sync()
     }

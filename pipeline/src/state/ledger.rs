@@ -224,10 +224,14 @@ impl Ledger {
     /// Whether it takes entries.
     #[must_use]
     pub fn state(&self) -> State {
-        self.0.state.borrow().clone()
+        // The committer drops its end when it ends, in whatever way.
+        match self.0.state.has_changed() {
+            Ok(_) => self.0.state.borrow().clone(),
+            Err(_) => State::NotReady { why: "the ledger is closed".into() },
+        }
     }
 
-    /// Hears when that changes: for readiness.
+    /// Hears when that changes: for readiness. An error from the receiver means that the ledger is closed.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<State> {
         self.0.state.clone()

@@ -110,6 +110,14 @@ impl Queue {
         self.arrived.notify_one();
     }
 
+    /// Nobody is served any more: who waits hears so at once.
+    pub(super) fn abandon(&self) {
+        self.close();
+        let mut waiting = self.lock();
+        waiting.jobs.clear();
+        waiting.readings.clear();
+    }
+
     /// Waits for work and takes it.
     pub(super) fn gather(&self, how: Gathering, jobs: &mut Vec<Job>, readings: &mut Vec<Reading>) -> Next {
         jobs.clear();

@@ -25,7 +25,7 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) queue: Arc<Queue>,
     pub(super) committer: Committer,
-    /// Whether the log may hold pages that only memory has: an fsync, or anything else, failed.
+    /// Whether the log may hold pages that only memory has: an fsync or a write failed.
     pub(super) doubtful: bool,
     /// `None` from a failure until the disk takes a commit again.
     pub(super) store: Option<Store>,
@@ -143,7 +143,7 @@ impl Worker {
     fn fail(&mut self, trouble: &Trouble) {
         tracing::error!(ledger = %self.folder.database().display(), why = %trouble, "ledger cannot commit; senders are told to try again");
         self.store = None;
-        self.doubtful |= trouble.kind != TroubleKind::Full;
+        self.doubtful |= trouble.kind == TroubleKind::Failing;
         self.telemetry.failed.add(1);
         self.telemetry.not_ready.set(1);
         self.state.send_replace(State::NotReady { why: trouble.to_string() });
@@ -182,7 +182,7 @@ impl Worker {
             }
             Err(trouble) => {
                 self.store = None;
-                self.doubtful |= trouble.kind != TroubleKind::Full;
+                self.doubtful |= trouble.kind == TroubleKind::Failing;
                 self.state.send_replace(State::NotReady { why: trouble.to_string() });
                 false
             }
@@ -190,6 +190,13 @@ impl Worker {
     }
 
     fn reopen(&mut self) -> Result<Store, Trouble> {
+        let store = self.reopen_as_it_is()?;
+        // On a full disk the log itself may be what fills it. When it cannot be carried over, the probe will tell.
+        store.checkpoint().ok();
+        Ok(store)
+    }
+
+    fn reopen_as_it_is(&mut self) -> Result<Store, Trouble> {
         if self.doubtful {
             // What an fsync refused counts as clean in the page cache: only a new file is sure to be written.
             self.folder.rewrite_log()?;
@@ -264,6 +271,13 @@ impl Worker {
         if let Err(trouble) = store.checkpoint() {
             tracing::warn!(why = %trouble, "ledger closes with its log standing; the next start reads it");
         }
+    }
+}
+
+impl Drop for Worker {
+    /// However the thread ends, nobody is left waiting for it.
+    fn drop(&mut self) {
+        self.queue.abandon();
     }
 }
 

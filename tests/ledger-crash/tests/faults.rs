@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use ledger_crash::{Dice, Judge, Setting, Victim, lose_power, shim};
@@ -104,6 +105,54 @@ fn a_disk_that_fails_writes_refuses_at_once_and_heals_without_a_restart() {
 #[test]
 fn a_disk_that_fails_fsyncs_refuses_at_once_and_believes_no_page_afterwards() {
     fails_and_heals("f");
+}
+
+/// A real full disk, where we may mount one.
+#[test]
+fn a_small_disk_that_fills_up_refuses_and_heals_when_there_is_room_again() {
+    let scratch = tempfile::tempdir().unwrap();
+    let disk = scratch.path().join("disk");
+    fs::create_dir(&disk).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"]).arg(&disk).output();
+    if !mount.is_ok_and(|mount| mount.status.success()) {
+        return;
+    }
+    let disk = Mounted(disk);
+    fs::write(disk.0.join("ballast"), vec![1; 2 << 20]).unwrap();
+    let setting =
+        Setting { binary: env!("CARGO_BIN_EXE_ledger_crash").into(), folder: disk.0.join("ledger"), env: Vec::new() };
+    let mut judge = Judge::default();
+    let mut victim = Victim::start(&setting);
+    judge.at_start(&victim.line(WAIT).unwrap()).unwrap();
+    let mut refused = 0;
+    for _ in 0..400 {
+        refused += load(&mut victim, &mut judge, 100);
+        if refused > 0 && !ask(&mut victim, &judge) {
+            break;
+        }
+    }
+    assert!(refused > 0, "the disk never was full");
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    #[allow(clippy::disallowed_types, reason = "real processes live in real time")]
+    let began = std::time::Instant::now();
+    while !ask(&mut victim, &judge) {
+        assert!(began.elapsed() < Duration::from_secs(2), "not healed after 2 s");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(load(&mut victim, &mut judge, 10), 0);
+    assert!(judge.open().is_empty());
+    victim.kill();
+    let victim = Victim::start(&setting);
+    judge.at_start(&victim.line(WAIT).unwrap()).unwrap();
+    victim.end();
+}
+
+struct Mounted(PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        Command::new("umount").arg(&self.0).status().ok();
+    }
 }
 
 #[test]
