@@ -5,6 +5,7 @@
 
 mod footprint;
 mod measure;
+mod otlp;
 mod peers;
 mod process;
 mod series;
@@ -14,7 +15,8 @@ static TALLY: tally::Tally = tally::Tally;
 
 type Bench = (&'static str, fn());
 
-const ALL: &[Bench] = &[("series", series::run), ("footprint", footprint::run), ("peers", peers::run)];
+const ALL: &[Bench] =
+    &[("series", series::run), ("otlp", otlp::run), ("footprint", footprint::run), ("peers", peers::run)];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
