@@ -9,11 +9,13 @@ mod encode;
 mod histograms;
 mod logs;
 mod memo;
+mod reply;
 mod wire;
 
 pub use decode::{Decoded, MetricsDecoder};
 pub use encode::MetricsEncoder;
 pub use logs::{decode_logs, encode_logs};
+pub use reply::{PartialSuccess, RpcStatus, decode_response, decode_status};
 pub use wire::Malformed;
 
 /// How deep attribute values may nest; OTLP/JSON libraries allow 32 to 128, real telemetry nests 3.
