@@ -2,6 +2,8 @@
 
 #[cfg(feature = "debug")]
 pub mod debug;
+#[cfg(feature = "push")]
+mod delivery;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 
