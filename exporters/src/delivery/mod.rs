@@ -141,7 +141,7 @@ impl Delivery {
             Ok(taken) if taken.rejected > 0 => {
                 self.counts.rejected.add(taken.rejected.min(items));
                 if let Some(more) = self.counts.told.rejected() {
-                    tracing::warn!(rejected = taken.rejected, items, message = %short(&taken.message), unsaid = more, "Partial success response");
+                    tracing::warn!(rejected = taken.rejected, items, reason = %short(&taken.message), unsaid = more, "Partial success response");
                 }
                 Err(Refusal::Partial { rejected: taken.rejected, why: short(&taken.message) })
             }
@@ -149,7 +149,7 @@ impl Delivery {
                 if !taken.message.is_empty()
                     && let Some(more) = self.counts.told.rejected()
                 {
-                    tracing::warn!(message = %short(&taken.message), unsaid = more, "Partial success response: a warning");
+                    tracing::warn!(reason = %short(&taken.message), unsaid = more, "Partial success response: a warning");
                 }
                 Ok(())
             }
