@@ -335,6 +335,11 @@ impl Plan<dyn Exporter> for GrpcPlan {
 }
 
 impl GrpcPlan {
+    #[cfg(test)]
+    pub(super) fn scheme(&self) -> &str {
+        self.base.scheme_str().unwrap_or_default()
+    }
+
     pub(super) fn ready(self, context: &BuildContext) -> Result<Otlp, Fault> {
         let secure = self.base.scheme_str() == Some("https");
         let tls = secure.then(|| Tls::new(&self.tls, b"h2")).transpose();

@@ -58,6 +58,7 @@ pub(super) struct Server(Arc<Inner>);
 struct Inner {
     began: Instant,
     http2: bool,
+    tls: Option<tokio_rustls::TlsAcceptor>,
     script: Mutex<VecDeque<Reply>>,
     seen: Mutex<Vec<Seen>>,
     dials: AtomicUsize,
@@ -99,10 +100,18 @@ impl Server {
         Self(Arc::new(Inner {
             began: Instant::now(),
             http2,
+            tls: None,
             script: Mutex::new(script.into()),
             seen: Mutex::default(),
             dials: AtomicUsize::new(0),
         }))
+    }
+
+    /// The same behind TLS; before it is dialled.
+    pub(super) fn with_tls(self, config: Arc<rustls::ServerConfig>) -> Self {
+        let mut inner = Arc::into_inner(self.0).expect("nobody else has it yet");
+        inner.tls = Some(config.into());
+        Self(Arc::new(inner))
     }
 
     pub(super) fn requests(&self) -> Vec<Seen> {
@@ -136,12 +145,23 @@ impl Server {
         }
         self.0.dials.fetch_add(1, Ordering::Relaxed);
         let (ours, theirs) = tokio::io::duplex(64 << 10);
-        self.serve(Box::new(theirs));
+        let server = self.clone();
+        match &self.0.tls {
+            None => self.serve(Box::new(theirs)),
+            Some(tls) => {
+                let shaking = tls.accept(theirs);
+                tokio::spawn(async move {
+                    if let Ok(stream) = shaking.await {
+                        server.serve(Box::new(stream));
+                    }
+                });
+            }
+        }
         Ok(Box::new(ours))
     }
 
     /// Serves one connection.
-    pub(super) fn serve(&self, io: Box<dyn Io>) {
+    fn serve(&self, io: Box<dyn Io>) {
         let server = self.clone();
         let service = service_fn(move |request| {
             let server = server.clone();
