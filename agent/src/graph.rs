@@ -14,8 +14,8 @@ use pipeline::inbox::InboxLimits;
 use pipeline::net::Listeners;
 use pipeline::outlet::OutletCounts;
 use pipeline::{
-    Budget, BuildContext, Clock, Collects, Count, Exporter, Fault, Inbox, Lane, Meters, Outlet, Plan, Port, PortPolicy,
-    Processor, Receiver, Signals,
+    Budget, BuildContext, Clock, Collects, Count, Exporter, Fault, Inbox, Lane, Meters, Outlet, Plan, Port, Processor,
+    Receiver, Signals,
 };
 
 use crate::books::Books;
@@ -150,7 +150,7 @@ fn build_lanes(
             given[*exporter].push(of_signal(&counts, signal));
             let (name, port) = &inboxes[*exporter];
             let dropped = enqueue_failed(&around.meters, name, signal);
-            port.clone().for_signals(signal.into()).with_policy(PortPolicy::Block, dropped)
+            port.clone().for_signals(signal.into()).with_policy(port.policy(), dropped)
         });
         let outlet = Outlet::new(out.collect(), counts.clone());
         let (port, inbox) = Inbox::new(InboxLimits::default());
@@ -170,7 +170,10 @@ fn build_exporter(
 ) -> Result<(Port, BuiltExporter), Fault> {
     let context = around.context(&node.id, upstream);
     let (id, exporter) = node.build(context)?;
-    let (port, inbox) = Inbox::new(InboxLimits::default());
+    let intake = exporter.intake();
+    let (port, inbox) = Inbox::new(intake.limits);
+    // The counter of what it drops is the pipeline's, which knows the signal.
+    let port = port.with_policy(intake.policy, Count::default());
     let counts = ExportCounts::new(&around.meters, &id.to_string());
     Ok((port, BuiltExporter { id, exporter: exporter.into(), inbox, counts }))
 }
@@ -296,7 +299,10 @@ fn handled(meters: &Meters, exporter: &str) -> Vec<Count> {
         "otelcol_exporter_send_failed_metric_points",
         "otelcol_exporter_send_failed_log_records",
     ];
-    names.map(|name| meters.count(name, "", "", vec![("exporter", exporter.to_owned())])).to_vec()
+    let handled = names.map(|name| meters.count(name, "", "", vec![("exporter", exporter.to_owned())]));
+    // Dropped at the door, and told there.
+    let dropped = [Signal::Metrics, Signal::Logs].map(|signal| enqueue_failed(meters, exporter, signal));
+    handled.into_iter().chain(dropped).collect()
 }
 
 fn of_signal(counts: &OutletCounts, signal: Signal) -> Count {

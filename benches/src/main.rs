@@ -6,6 +6,7 @@
 mod exposition;
 mod footprint;
 mod measure;
+mod otlp;
 mod peers;
 mod process;
 mod relabel;
@@ -22,6 +23,7 @@ const ALL: &[Bench] = &[
     ("rows", rows::run),
     ("relabel", relabel::run),
     ("exposition", exposition::run),
+    ("otlp", otlp::run),
     ("footprint", footprint::run),
     ("peers", peers::run),
 ];

@@ -2,6 +2,10 @@
 
 #[cfg(feature = "debug")]
 pub mod debug;
+#[cfg(feature = "push")]
+mod delivery;
+#[cfg(feature = "otlp")]
+pub mod otlp;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 
@@ -11,12 +15,17 @@ use pipeline::{Exporter, Factory};
 pub const ALL: &[Factory<dyn Exporter>] = &[
     #[cfg(feature = "debug")]
     debug::FACTORY,
+    #[cfg(feature = "otlp")]
+    otlp::GRPC,
+    #[cfg(feature = "otlp")]
+    otlp::HTTP,
     #[cfg(feature = "prometheus")]
     prometheus::FACTORY,
 ];
 
 /// Kind and cargo feature of every exporter there is, built or not.
-pub const KNOWN: &[(&str, &str)] = &[("debug", "debug"), ("prometheus", "prometheus")];
+pub const KNOWN: &[(&str, &str)] =
+    &[("debug", "debug"), ("otlp_grpc", "otlp"), ("otlp_http", "otlp"), ("prometheus", "prometheus")];
 
 #[cfg(test)]
 mod tests {

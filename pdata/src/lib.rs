@@ -18,6 +18,7 @@ mod logs;
 mod metric;
 mod metrics;
 mod number;
+pub mod otlp;
 pub mod prom;
 mod series;
 mod sight;

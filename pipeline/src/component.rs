@@ -7,6 +7,7 @@ use config::{ComponentId, Problems, Section};
 use crate::BoxFuture;
 use crate::batch::Batch;
 use crate::context::{BuildContext, Claim};
+use crate::drive::Intake;
 use crate::fault::{Fault, Refusal};
 use crate::outlet::Outlet;
 use crate::stop::Stop;
@@ -102,6 +103,11 @@ pub trait Exporter: Send + Sync {
     /// # Errors
     /// Why it was not taken, and whether trying again may help.
     fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), Refusal>>;
+
+    /// How it wants to be fed: bounds of its inbox, what happens when that is full, how many batches at once.
+    fn intake(&self) -> Intake {
+        Intake::default()
+    }
 
     /// What it does besides taking batches (an endpoint serves from here). Ends when asked to stop.
     ///

@@ -32,6 +32,7 @@ pub use clock::Clock;
 pub use collection::{Collection, Demand, OnFailure, Page, SourceId};
 pub use component::{Collects, Exporter, Factory, Plan, Planned, Processor, Receiver, Signals};
 pub use context::{BuildContext, Claim};
+pub use drive::Intake;
 pub use fault::{Fault, Refusal};
 pub use inbox::{Inbox, Port, PortPolicy};
 pub use lane::Lane;

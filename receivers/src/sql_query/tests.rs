@@ -43,7 +43,7 @@ impl Running {
         let mut context = context(ID);
         context.desk = Some(desk);
         change(&mut context);
-        let (send, inbox) = Inbox::new(InboxLimits { batches: 1024, bytes: 1 << 30 });
+        let (send, inbox) = Inbox::new(InboxLimits { batches: 1024, bytes: 1 << 30, ..InboxLimits::default() });
         let (stopper, stop) = Stop::pair();
         let task = tokio::spawn(run(checked, context, source, outlet(send), stop));
         Self { inbox, port, stopper, task }

@@ -257,7 +257,7 @@ queries:
             table: context.table,
             meters: context.meters,
             budget: context.budget,
-            outlet: outlet(Inbox::new(InboxLimits { batches: 1, bytes: 1 }).0),
+            outlet: outlet(Inbox::new(InboxLimits { batches: 1, bytes: 1, ..InboxLimits::default() }).0),
             source,
             database: health::DatabaseHealth::default(),
         };
