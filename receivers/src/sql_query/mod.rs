@@ -15,16 +15,23 @@
 //! what weir adds. One query of one receiver is one source: each read of it is a collection with a sequence number.
 
 pub(crate) mod check;
+mod check_database;
 mod check_metric;
+pub(crate) mod driver;
 mod group;
 mod health;
 pub(crate) mod intake;
+#[cfg(feature = "sql-postgres")]
+mod postgres;
 mod query;
 mod schedule;
 mod settings;
 mod source;
+#[cfg(feature = "sql-sqlite")]
 pub(crate) mod sqlite;
 mod vitals;
+#[cfg(feature = "sql-postgres")]
+mod want;
 
 use std::sync::Arc;
 
@@ -33,13 +40,12 @@ use pipeline::{BoxFuture, BuildContext, Collects, Factory, Fault, Outlet, Plan, 
 
 use self::check::{Checked, Pace};
 use self::schedule::{Around, Schedule};
-use self::sqlite::Sqlite;
 
 /// The registry's entry.
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
     kind: "sql_query",
     aliases: &[],
-    about: "Reads databases with SQL (driver sqlite) by interval or on every scrape",
+    about: "Reads databases with SQL (SQLite, PostgreSQL) by interval or on every scrape",
     plan,
     schema: || schemars::schema_for!(settings::Settings),
 };
@@ -87,14 +93,8 @@ impl Receiver for SqlQuery {
     fn run(self: Box<Self>, outlet: Outlet, stop: Stop) -> BoxFuture<'static, Result<(), Fault>> {
         let Self { checked, context } = *self;
         Box::pin(async move {
-            let source = Sqlite::new(
-                checked.database.absolute(),
-                checked.max_cell_bytes,
-                checked.queries.len(),
-                checked.connections,
-                context.clock.clone(),
-            );
-            run(checked, context, Arc::new(source), outlet, stop).await
+            let source = driver::open(&checked, context.clock.clone());
+            run(checked, context, source, outlet, stop).await
         })
     }
 }
@@ -123,5 +123,5 @@ async fn run(
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sql-sqlite"))]
 mod tests;

@@ -10,9 +10,9 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Settings {
-    /// Which database: `sqlite`.
+    /// Which kind of database: `sqlite` or `postgres`.
     pub(crate) driver: String,
-    /// Where it is. For sqlite: a path or a `file:` URI.
+    /// Where it is. For sqlite: a path or a `file:` URI; for postgres: a URL, or libpq's `name=value`.
     pub(crate) datasource: Secret,
     /// Host of the database, for drivers of network databases; excludes `datasource`.
     pub(crate) host: String,
@@ -24,8 +24,12 @@ pub(crate) struct Settings {
     pub(crate) username: String,
     /// Password.
     pub(crate) password: Secret,
+    /// A file with the password, read at each connection; excludes `password`. Not for sqlite.
+    pub(crate) password_file: Option<String>,
     /// Further parameters of the driver.
     pub(crate) additional_params: BTreeMap<String, serde_json::Value>,
+    /// Settings for the transaction of each collection, such as `SET row_security = off`. For postgres.
+    pub(crate) session: Vec<String>,
     /// The queries.
     pub(crate) queries: Vec<Query>,
     /// When to read: by an interval of its own, or when an endpoint is scraped.
@@ -132,6 +136,8 @@ pub(crate) struct Query {
     pub(crate) timeout: Option<Duration>,
     /// Rows of one read at most; past it the read fails. Default 1000000.
     pub(crate) max_rows: u32,
+    /// Whether a read without rows fails: a role that row-level security lets see nothing gets no error of its own. Default false.
+    pub(crate) expect_rows: bool,
     /// Columns that become attributes of the resource.
     pub(crate) resource_attribute_columns: Vec<String>,
 }
@@ -271,7 +277,9 @@ impl Default for Settings {
             database: String::new(),
             username: String::new(),
             password: Secret::default(),
+            password_file: None,
             additional_params: BTreeMap::new(),
+            session: Vec::new(),
             queries: Vec::new(),
             collection: When::default(),
             collection_interval: Duration::from_secs(10),
@@ -303,6 +311,7 @@ impl Default for Query {
             collection_interval: None,
             timeout: None,
             max_rows: 1_000_000,
+            expect_rows: false,
             resource_attribute_columns: Vec::new(),
         }
     }

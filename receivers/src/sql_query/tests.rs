@@ -51,14 +51,8 @@ impl Running {
 
     fn on_sqlite(yaml: &str) -> Self {
         let checked = checked(yaml);
-        let source = Sqlite::new(
-            checked.database.absolute(),
-            checked.max_cell_bytes,
-            checked.queries.len(),
-            checked.connections,
-            pipeline::Clock::system(),
-        );
-        Self::start(checked, Arc::new(source), |_| {})
+        let source = driver::open(&checked, pipeline::Clock::system());
+        Self::start(checked, source, |_| {})
     }
 
     /// The next batch.
@@ -155,7 +149,7 @@ fn mistakes_are_told_in_the_collectors_words() {
     };
     assert_eq!(with("driver", ""), ["'driver' cannot be empty"]);
     assert_eq!(with("driver", "driver: sqlite3"), ["unsupported driver: sqlite3"]);
-    assert_eq!(with("driver", "driver: postgres"), ["unsupported driver: postgres is not in this version of weir yet"]);
+    assert_eq!(with("driver", "driver: mysql"), ["unsupported driver: mysql is not in this version of weir yet"]);
     assert_eq!(with("datasource", ""), ["'host' or 'datasource' must be specified"]);
     assert_eq!(
         with("-", "host: h\nport: 5432"),
