@@ -19,6 +19,8 @@ pub(super) struct Connection {
     /// For cancelling; poolers may give none.
     pub(super) key: Option<CancelKey>,
     pub(super) opened: Instant,
+    /// What the server keeps now; unknown after a failure.
+    limits: Option<Limits>,
     /// Cells of the row at hand, kept for their memory.
     cells: Vec<Place>,
 }
@@ -37,10 +39,9 @@ impl Limits {
         Self { statement_ms, lock_ms: (statement_ms - statement_ms / 20).max(1) }
     }
 
-    /// Whether it is worth a question to the server to change these for those. Limits that follow the end of the whole job shrink
-    /// with each query; the first ones serve.
-    pub(super) fn differs(self, set: Self) -> bool {
-        self.statement_ms > set.statement_ms || self.statement_ms < set.statement_ms / 2
+    /// Whether it is worth a word to the server to have these for those.
+    fn differs(self, set: Self) -> bool {
+        self.statement_ms.abs_diff(set.statement_ms) > set.statement_ms / 50
     }
 
     fn sql(self) -> String {
@@ -53,7 +54,7 @@ impl Connection {
     pub(super) async fn open(dsn: &Dsn, max_cell_bytes: u64, now: Instant) -> Result<Self, Trouble> {
         let max_row = usize::try_from(max_cell_bytes).unwrap_or(usize::MAX);
         let (wire, key) = connect::log_in(dsn, max_row).await?;
-        Ok(Self { wire, key, opened: now, cells: Vec::new() })
+        Ok(Self { wire, key, opened: now, limits: None, cells: Vec::new() })
     }
 
     /// Begins a transaction. Everything is set inside of it and ends with it: a pooler may give the next one to another server.
@@ -65,16 +66,14 @@ impl Connection {
              SET LOCAL datestyle = 'ISO'; {session}SAVEPOINT weir",
             limits.sql()
         );
+        self.limits = Some(limits);
         self.run(&sql).await
-    }
-
-    /// Other limits for what follows.
-    pub(super) async fn limit(&mut self, limits: Limits) -> Result<(), Trouble> {
-        self.run(&format!("RELEASE SAVEPOINT weir; {}; SAVEPOINT weir", limits.sql())).await
     }
 
     /// After a statement that failed: what was seen before is seen again, and what was set is set.
     pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
+        // The limits that were set since then are forgotten with the rest.
+        self.limits = None;
         self.run("ROLLBACK TO SAVEPOINT weir").await
     }
 
@@ -100,13 +99,16 @@ impl Connection {
         parameters: &[Option<Box<str>>],
         intake: &mut Intake,
         began: pdata::UnixNanos,
+        limits: &(dyn Fn() -> Limits + Sync),
     ) -> Result<(), Trouble> {
-        let columns = self.describe(sql, parameters.len(), intake).await?;
+        let columns = self.describe(sql, parameters.len(), intake, limits()).await?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
         let mut out = Out::default();
+        let limited = self.limit(&mut out, limits());
         out.bind_and_execute(parameters, columns.iter().map(Column::format));
         self.wire.send(&out).await?;
+        self.done(limited).await?;
         loop {
             match self.wire.next().await? {
                 (b'D', body) => {
@@ -125,10 +127,18 @@ impl Connection {
         }
     }
 
-    async fn describe(&mut self, sql: &str, given: usize, intake: &Intake) -> Result<Vec<Column>, Trouble> {
+    async fn describe(
+        &mut self,
+        sql: &str,
+        given: usize,
+        intake: &Intake,
+        limits: Limits,
+    ) -> Result<Vec<Column>, Trouble> {
         let mut out = Out::default();
+        let limited = self.limit(&mut out, limits);
         out.parse_and_describe(sql);
         self.wire.send(&out).await?;
+        self.done(limited).await?;
         let mut columns = Ok(None);
         let mut wanted = 0;
         loop {
@@ -156,22 +166,38 @@ impl Connection {
         columns?.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))
     }
 
+    /// Says other limits for what follows, in the same breath; whether there will be an answer to it.
+    fn limit(&mut self, out: &mut Out, limits: Limits) -> bool {
+        let differs = self.limits.is_none_or(|set| limits.differs(set));
+        if differs {
+            out.query(&limits.sql());
+            self.limits = Some(limits);
+        }
+        differs
+    }
+
     /// Runs statements whose results do not matter.
     async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
         let mut out = Out::default();
         out.query(sql);
         self.wire.send(&out).await?;
-        loop {
+        self.done(true).await
+    }
+
+    /// Hears that statements have been run, if any were.
+    async fn done(&mut self, any: bool) -> Result<(), Trouble> {
+        while any {
             match self.wire.next().await? {
                 (b'C' | b'T' | b'D' | b'I', _) => {}
                 (b'E', body) => {
                     let error = ServerError::parse(body);
                     return Err(self.failed(error).await);
                 }
-                (b'Z', _) => return Ok(()),
+                (b'Z', _) => break,
                 _ => return Err(UNEXPECTED),
             }
         }
+        Ok(())
     }
 
     /// An error has come; reads on to where the server is ready again, if it will be.

@@ -133,9 +133,8 @@ impl Pool {
         let mut flight = Flight { pool: self.clone(), connection: None };
         let start = self.clock.now();
         let first = job.works.first().map_or(Duration::ZERO, |work| work.timeout);
-        let mut limits = self.limits(start, first, job.deadline);
         let until = self.until(start, first, job.deadline);
-        let began = timeout_at(until, flight.begin(job.snapshot, limits)).await;
+        let began = timeout_at(until, flight.begin(job.snapshot, start + first, job.deadline)).await;
         let began = began.unwrap_or_else(|_| Err(self.slow_start(flight.connection.is_some())));
         if let Err(error) = began {
             return refuse(job, asked, &error);
@@ -150,7 +149,7 @@ impl Pool {
                 Some(error) => {
                     Done { intake: work.intake, result: Err(error), began: self.clock.wall(), took: Duration::ZERO }
                 }
-                None => flight.query(work, start, job.deadline, &mut limits, &mut broken).await,
+                None => flight.query(work, start, job.deadline, &mut broken).await,
             };
             start = self.clock.now();
             done.push(one);
@@ -160,10 +159,10 @@ impl Pool {
         done
     }
 
-    /// What the server is told. Never past what the whole job may take.
-    fn limits(&self, start: Instant, time: Duration, deadline: Instant) -> Limits {
-        let left = deadline.saturating_duration_since(start);
-        Limits::within(time.min(left - slack(left)))
+    /// What the server is told: until `end`, and a little before nobody wants the results any more.
+    fn limits(&self, now: Instant, end: Instant, deadline: Instant) -> Limits {
+        let deadline = deadline - slack(deadline.saturating_duration_since(now));
+        Limits::within(end.min(deadline).saturating_duration_since(now))
     }
 
     /// When we give up ourselves: a little after the server should have, so that it can say why and the connection lives on.
@@ -232,9 +231,10 @@ impl Outage {
 
 impl Flight {
     /// Connects if need be, and begins. A connection that was lost while it was idle is no failure: a new one is opened.
-    async fn begin(&mut self, snapshot: bool, limits: Limits) -> Result<(), ReadError> {
+    async fn begin(&mut self, snapshot: bool, end: Instant, deadline: Instant) -> Result<(), ReadError> {
         let pool = self.pool.clone();
         let (connection, used) = pool.connection().await?;
+        let limits = pool.limits(pool.clock.now(), end, deadline);
         let begun = self.connection.insert(connection).begin(snapshot, limits, &pool.session).await;
         let begun = match begun {
             Err(trouble) if used && trouble.is_lost_connection() => {
@@ -256,27 +256,15 @@ impl Flight {
         Err(error)
     }
 
-    async fn query(
-        &mut self,
-        work: Work,
-        start: Instant,
-        deadline: Instant,
-        limits: &mut Limits,
-        broken: &mut Option<ReadError>,
-    ) -> Done {
+    async fn query(&mut self, work: Work, start: Instant, deadline: Instant, broken: &mut Option<ReadError>) -> Done {
         let Work { sql, timeout, mut intake, parameters } = work;
         let pool = self.pool.clone();
         let began = pool.clock.wall();
-        let wanted = pool.limits(start, timeout, deadline);
+        let limits = || pool.limits(pool.clock.now(), start + timeout, deadline);
         let until = pool.until(start, timeout, deadline);
         let attempt = async {
             let Some(connection) = &mut self.connection else { return Err(Trouble::Closed) };
-            // The job's own end does not move, so only another time-out of a query asks for other limits.
-            if wanted.differs(*limits) {
-                connection.limit(wanted).await?;
-                *limits = wanted;
-            }
-            connection.read(&sql, &parameters, &mut intake, began).await
+            connection.read(&sql, &parameters, &mut intake, began, &limits).await
         };
         let outcome = timeout_at(until, attempt).await;
         let error = match outcome {
