@@ -30,3 +30,6 @@ pub(crate) struct Setup {
     /// Connections at most.
     pub(crate) connections: usize,
 }
+
+#[cfg(test)]
+mod tests;
