@@ -32,7 +32,7 @@ impl RowsToPoints {
     pub fn new(yaml: &str, table: Arc<SeriesTable>) -> Result<Self, String> {
         let section = Section::from_yaml("sql_query/bench", yaml).map_err(|problems| problems.to_string())?;
         let checked = check(&section).map_err(|problems| problems.to_string())?;
-        let path = match &checked.database {
+        let path = match &checked.targets.first().ok_or("there is no database")?.database {
             Database::Sqlite(path) => path.absolute(),
             #[cfg(feature = "sql-postgres")]
             Database::Postgres(_) => return Err("this benchmark reads SQLite".to_owned()),

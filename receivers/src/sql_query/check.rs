@@ -15,7 +15,8 @@ use super::settings::{Consistency, Failure, Query, Settings, When};
 /// A section of `sql_query` that has been checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
-    pub(crate) database: Database,
+    /// At least one.
+    pub(crate) targets: Vec<Target>,
     /// Statements at the beginning of each collection.
     #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files have no settings"))]
     pub(crate) session: Vec<Box<str>>,
@@ -28,6 +29,16 @@ pub(crate) struct Checked {
     pub(crate) log_sql: bool,
     pub(crate) queries: Vec<CheckedQuery>,
     pub(crate) warnings: Problems,
+}
+
+/// One of the databases that a receiver reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// What tells it from the others; none where there is only one.
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) database: Database,
+    /// Attributes of the resource of what is read from it; they win over the receiver's.
+    pub(crate) resource: Vec<(Box<str>, Box<str>)>,
 }
 
 /// When a receiver reads.
@@ -68,7 +79,7 @@ const MAX_CELL_BYTES: u64 = 1_000_000_000;
 pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
     let settings: Settings = section.decode()?;
     let mut check = Check { section, settings: &settings, problems: Problems::new() };
-    let database = check.database();
+    let targets = check.targets();
     check.receiver();
     if settings.queries.is_empty() {
         check.error("queries", "'queries' cannot be empty");
@@ -77,15 +88,12 @@ pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
     let queries: Vec<_> =
         settings.queries.iter().enumerate().map(|(index, query)| check.query(index, query, &mut names)).collect();
     let problems = check.problems;
-    match database {
-        Some(database) if !problems.has_errors() => Ok(checked(&settings, database, queries, problems)),
-        _ => Err(problems),
-    }
+    if problems.has_errors() { Err(problems) } else { Ok(checked(&settings, targets, queries, problems)) }
 }
 
-fn checked(settings: &Settings, database: Database, queries: Vec<CheckedQuery>, warnings: Problems) -> Checked {
+fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>, warnings: Problems) -> Checked {
     Checked {
-        database,
+        targets,
         session: settings.session.iter().map(|statement| statement.as_str().into()).collect(),
         max_cell_bytes: settings.max_cell_bytes.get(),
         connections: match settings.max_open_conn {
@@ -106,6 +114,26 @@ fn checked(settings: &Settings, database: Database, queries: Vec<CheckedQuery>, 
         log_sql: settings.telemetry.logs.query,
         queries,
         warnings,
+    }
+}
+
+impl CheckedQuery {
+    /// The same query for one of several databases.
+    pub(crate) fn at(&self, target: &Target) -> Self {
+        let mut query = self.clone();
+        if !target.resource.is_empty() {
+            let with = |resource: &[(Box<str>, Box<str>)]| {
+                let own = |key: &str| target.resource.iter().any(|(known, _)| **known == *key);
+                let others = resource.iter().filter(|(key, _)| !own(key));
+                others.chain(&target.resource).cloned().collect::<Vec<_>>()
+            };
+            let mut metrics = (*query.metrics).clone();
+            metrics.resource = with(&metrics.resource);
+            query.metrics = Arc::new(metrics);
+            let logs = query.logs.iter().map(|rule| LogRule { resource: with(&rule.resource), ..rule.clone() });
+            query.logs = logs.collect();
+        }
+        query
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pipeline::Clock;
 
-use super::check::Checked;
+use super::check::{Checked, Target};
 use super::source::Source;
 
 /// Which database, in its driver's words.
@@ -25,8 +25,8 @@ pub(crate) const DRIVERS: &[(&str, &str, bool)] = &[
 ];
 
 /// A driver for a database. Nothing is opened or connected before the first read.
-pub(crate) fn open(checked: &Checked, clock: Clock) -> Arc<dyn Source> {
-    match &checked.database {
+pub(crate) fn open(checked: &Checked, target: &Target, clock: Clock) -> Arc<dyn Source> {
+    match &target.database {
         #[cfg(feature = "sql-sqlite")]
         Database::Sqlite(path) => Arc::new(super::sqlite::Sqlite::new(
             path.absolute(),

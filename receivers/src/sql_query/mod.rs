@@ -36,6 +36,7 @@ mod want;
 use std::sync::Arc;
 
 use config::{Problems, Section};
+use futures_util::future::join_all;
 use pipeline::{BoxFuture, BuildContext, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop};
 
 use self::check::{Checked, Pace};
@@ -93,35 +94,39 @@ impl Receiver for SqlQuery {
     fn run(self: Box<Self>, outlet: Outlet, stop: Stop) -> BoxFuture<'static, Result<(), Fault>> {
         let Self { checked, context } = *self;
         Box::pin(async move {
-            let source = driver::open(&checked, context.clock.clone());
-            run(checked, context, source, outlet, stop).await
+            let open = |target| driver::open(&checked, target, context.clock.clone());
+            let sources = checked.targets.iter().map(open).collect();
+            run(checked, context, sources, outlet, stop).await
         })
     }
 }
 
-/// Runs a receiver on any source.
+/// Runs a receiver on any sources, one for each of its targets.
 async fn run(
     checked: Checked,
     context: BuildContext,
-    source: Arc<dyn source::Source>,
+    sources: Vec<Arc<dyn source::Source>>,
     outlet: Outlet,
     stop: Stop,
 ) -> Result<(), Fault> {
     let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
-    let around = Around {
+    let around = |(source, target): (&Arc<dyn source::Source>, &check::Target)| Around {
         receiver: id.to_string().into(),
-        clock,
-        table,
-        meters,
-        budget,
-        outlet,
+        target: target.name.clone(),
+        clock: clock.clone(),
+        table: table.clone(),
+        meters: meters.clone(),
+        budget: budget.clone(),
+        outlet: outlet.clone(),
         source: source.clone(),
         database: health::DatabaseHealth::default(),
     };
-    Schedule::new(checked, around).run(desk, stop).await;
-    source.close().await;
+    let arounds = sources.iter().zip(&checked.targets).map(around).collect();
+    Schedule::new(checked, arounds).run(desk, stop).await;
+    join_all(sources.iter().map(|source| source.close())).await;
     Ok(())
 }
 
-#[cfg(all(test, feature = "sql-sqlite"))]
+#[cfg(test)]
+#[cfg(feature = "sql-sqlite")]
 mod tests;

@@ -23,7 +23,7 @@ pub(crate) struct QueryAtWork {
     sequence: u64,
     on_failure: OnFailure,
     log_sql: bool,
-    around: Arc<Around>,
+    pub(crate) around: Arc<Around>,
     parameters: Arc<[Option<Box<str>>]>,
     /// `None` while it is with the driver.
     intake: Option<Box<Intake>>,
@@ -40,8 +40,10 @@ impl QueryAtWork {
         log_sql: bool,
         around: Arc<Around>,
     ) -> Self {
-        let health = Health::new(&around.receiver, &plan.label, around.database.clone(), &around.meters);
-        let source = SourceId(format!("{}#{index}", around.receiver).into());
+        let name = around.target.as_ref().map(|target| format!("{}@{target}", plan.label));
+        let name = name.as_deref().unwrap_or(&plan.label);
+        let health = Health::new(&around.receiver, name, around.database.clone(), &around.meters);
+        let source = SourceId(around.named(&index.to_string()).into());
         let sequence = around.first_sequence();
         let parameters = Arc::new([]);
         let mut query = Self { source, sequence, plan, health, on_failure, log_sql, parameters, intake: None, around };

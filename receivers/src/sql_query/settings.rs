@@ -30,6 +30,12 @@ pub(crate) struct Settings {
     pub(crate) additional_params: BTreeMap<String, serde_json::Value>,
     /// Settings for the transaction of each collection, such as `SET row_security = off`. For postgres.
     pub(crate) session: Vec<String>,
+    /// Databases that are all read with the same queries; excludes the keys that name one.
+    pub(crate) targets: Vec<Target>,
+    /// A query whose rows drive a loop. Not in this version.
+    pub(crate) for_each: Option<serde_json::Value>,
+    /// How two agents agree on who reads. Only `none` in this version.
+    pub(crate) singleton: Option<String>,
     /// The queries.
     pub(crate) queries: Vec<Query>,
     /// When to read: by an interval of its own, or when an endpoint is scraped.
@@ -59,6 +65,32 @@ pub(crate) struct Settings {
     pub(crate) storage: Option<String>,
     /// What is logged.
     pub(crate) telemetry: Telemetry,
+}
+
+/// One of several databases.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Target {
+    /// What `weir_sql_up{target}` and logs call it; its place in the list by default, from 0.
+    pub(crate) name: Option<String>,
+    /// As the receiver's key.
+    pub(crate) datasource: Secret,
+    /// As the receiver's key.
+    pub(crate) host: String,
+    /// As the receiver's key.
+    pub(crate) port: u16,
+    /// As the receiver's key.
+    pub(crate) database: String,
+    /// As the receiver's key.
+    pub(crate) username: String,
+    /// As the receiver's key.
+    pub(crate) password: Secret,
+    /// As the receiver's key.
+    pub(crate) password_file: Option<String>,
+    /// As the receiver's key.
+    pub(crate) additional_params: BTreeMap<String, serde_json::Value>,
+    /// Attributes of the resource of everything that comes from it; they win over the receiver's.
+    pub(crate) resource_attributes: BTreeMap<String, String>,
 }
 
 /// What is logged.
@@ -280,6 +312,9 @@ impl Default for Settings {
             password_file: None,
             additional_params: BTreeMap::new(),
             session: Vec::new(),
+            targets: Vec::new(),
+            for_each: None,
+            singleton: None,
             queries: Vec::new(),
             collection: When::default(),
             collection_interval: Duration::from_secs(10),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use config::Secret;
 
 use super::tls::{SslMode, TlsFiles};
+use crate::sql_query::check_database::Place;
 
 /// A database and how to get in.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,19 +34,6 @@ pub(super) enum Host {
     Unix(PathBuf),
 }
 
-/// What the user wrote, in all its forms.
-#[derive(Clone, Copy)]
-pub(crate) struct Written<'a> {
-    pub(crate) datasource: &'a Secret,
-    pub(crate) host: &'a str,
-    pub(crate) port: u16,
-    pub(crate) database: &'a str,
-    pub(crate) username: &'a str,
-    pub(crate) password: &'a Secret,
-    pub(crate) password_file: Option<&'a Path>,
-    pub(crate) additional_params: &'a BTreeMap<String, serde_json::Value>,
-}
-
 /// What is wrong with it. Never holds what was written but for names of parameters: there is a password in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
@@ -66,7 +54,7 @@ const MEANINGLESS: &[&str] =
 
 impl Dsn {
     /// Reads what was written.
-    pub(crate) fn parse(written: Written<'_>) -> Result<Self, Mistake> {
+    pub(crate) fn parse(written: Place<'_>) -> Result<Self, Mistake> {
         let mut parameters = Parameters::default();
         let datasource = written.datasource.expose();
         let key = if datasource.is_empty() { "additional_params" } else { "datasource" };
@@ -308,7 +296,7 @@ mod tests {
     use super::*;
 
     fn parse(datasource: &str) -> Result<Dsn, Mistake> {
-        Dsn::parse(Written {
+        Dsn::parse(Place {
             datasource: &Secret::new(datasource),
             host: "",
             port: 0,
@@ -381,7 +369,7 @@ mod tests {
     fn the_collectors_keys_name_it_too() {
         let params =
             BTreeMap::from([("sslmode".to_owned(), "disable".into()), ("connect_timeout".to_owned(), 3.into())]);
-        let dsn = Dsn::parse(Written {
+        let dsn = Dsn::parse(Place {
             datasource: &Secret::default(),
             host: "db",
             port: 6432,

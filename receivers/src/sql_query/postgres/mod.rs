@@ -17,7 +17,7 @@ mod pool;
 mod tls;
 mod wire;
 
-pub(crate) use dsn::{Dsn, Mistake, Written};
+pub(crate) use dsn::{Dsn, Mistake};
 pub(crate) use pool::Postgres;
 
 /// How a driver is set up.

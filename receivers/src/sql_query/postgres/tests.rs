@@ -72,7 +72,7 @@ async fn read_from(lines: Lines, timeout: Duration) -> (Result<(), ReadError>, u
         }
     });
     let datasource = config::Secret::new(format!("postgres://a@127.0.0.1:{port}/x?sslmode=disable"));
-    let dsn = Dsn::parse(Written {
+    let dsn = Dsn::parse(crate::sql_query::check_database::Place {
         datasource: &datasource,
         host: "",
         port: 0,
