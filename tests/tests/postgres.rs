@@ -1,9 +1,11 @@
 //! PostgreSQL as weir reads it, on a real server: types, deadlines, tenants, and what a user is told when it goes wrong.
 
+#![allow(clippy::disallowed_types, reason = "real servers live in real time")]
+
 use std::time::{Duration, Instant};
 
 use tests::exposition::Exposition;
-use tests::{Launch, PATIENCE, Postgres, Weir, http, within};
+use tests::{Inventory, Launch, PATIENCE, Postgres, Weir, http, within};
 
 /// One query, read on every scrape, with further keys of the receiver and of the query.
 fn reading(url: &str, sql: &str, receiver: &str, query: &str) -> Launch {
@@ -453,4 +455,130 @@ service:
     assert_eq!(value("last"), rows - 1.0);
     let up: Vec<f64> = served.named("weir_sql_up").map(|sample| sample.number()).collect();
     assert_eq!(up, [1.0, 0.0, 1.0, 1.0], "{}", weir.stderr());
+}
+
+fn circuit_breaker(url: &str) -> Launch {
+    Weir::run("examples/circuit-breaker/weir-postgres.yaml")
+        .listen("CB_LISTEN", "/api/v1/metrics")
+        .env("CB_DB_URL", url)
+}
+
+/// The samples of the page.
+fn inventory(weir: &Weir) -> Vec<(String, String)> {
+    let served = scrape(weir);
+    let ours = served.samples.iter().filter(|sample| sample.name.starts_with("circuitbreaker_"));
+    let mut found: Vec<_> =
+        ours.map(|sample| (format!("{}{:?}", sample.name, sample.labels), sample.value.clone())).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn circuit_breaker_reads_from_postgresql_as_from_sqlite() {
+    let server = Postgres::shared();
+    server.circuit_breaker("breaker");
+    let sqlite = Inventory::household();
+    let before = Weir::run("examples/circuit-breaker/weir.yaml").listen("CB_LISTEN", "/api/v1/metrics");
+    let before = before.env("CB_DATABASE", sqlite.path()).start();
+    let after = circuit_breaker(&server.url("breaker", "breaker")).start();
+    let expected = inventory(&before);
+    assert_eq!(inventory(&after), expected, "{}", after.stderr());
+    assert!(expected.len() > 40, "{expected:?}");
+    tests::judges::accept(&after, None, tests::judges::Names::Given);
+}
+
+#[test]
+fn circuit_breaker_never_takes_hidden_rows_for_none() {
+    let server = Postgres::shared();
+    server.circuit_breaker("hidden");
+    let bound = server.url("hidden_bound", "hidden");
+    let tripped = circuit_breaker(&bound).start();
+    let served = scrape(&tripped);
+    assert_eq!(served.value("circuitbreaker_services_total", &[]), None, "0 would be a lie");
+    assert_eq!(served.value("circuitbreaker_tags_total", &[]), None, "it stands in a query with the others");
+    assert_eq!(served.named("circuitbreaker_storage_capacity_gb").count(), 2, "a table without a policy is read");
+    within(PATIENCE, "the reason", || tripped.stderr().contains("row-level security would hide rows").then_some(()));
+    server.execute("hidden", "insert into services (name, slug, tenant_id) values ('Other', 'other', 2)");
+    let tenant =
+        |id: &str| circuit_breaker(&bound).env("CB_SESSION", format!("SET app.current_tenant = '{id}'")).start();
+    for (id, services) in [("1", 5.0), ("2", 1.0), ("3", 0.0)] {
+        let weir = tenant(id);
+        for _ in 0..2 {
+            assert_eq!(scrape(&weir).value("circuitbreaker_services_total", &[]), Some(services), "tenant {id}");
+        }
+    }
+}
+
+#[test]
+fn bigbrotr_tells_progress_and_freshness() {
+    let server = Postgres::shared();
+    server.database(
+        "bigbrotr",
+        "create table relay (url text primary key, network text not null, discovered_at bigint not null);
+         create table service_state (service_name text, state_type text, state_key text, state_value jsonb not null default '{}',
+           primary key (service_name, state_type, state_key));
+         insert into relay values ('wss://a', 'clearnet', 1795231456), ('wss://b', 'clearnet', 1795231400), ('ws://c.onion', 'tor', 7);
+         insert into service_state values
+           ('monitor', 'checkpoint', 'wss://a', jsonb_build_object('timestamp', extract(epoch from now())::bigint - 60)),
+           ('monitor', 'checkpoint', 'wss://b', jsonb_build_object('timestamp', extract(epoch from now())::bigint - 90000)),
+           ('monitor', 'checkpoint', 'profile', '{\"timestamp\": 5}'),
+           ('finder', 'cursor', 'wss://a', '{\"timestamp\": 1795231000, \"id\": \"x\"}'),
+           ('validator', 'checkpoint', 'wss://d', '{\"network\": \"tor\", \"failures\": 2, \"timestamp\": 9}'),
+           ('validator', 'checkpoint', 'wss://e', '{}')",
+    );
+    let launch = Weir::run("examples/bigbrotr/weir-sql.yaml").listen("BB_LISTEN", "/metrics");
+    let weir = launch.env("BB_DB_URL", server.url("postgres", "bigbrotr")).start();
+    let served = within(PATIENCE, "the first round", || {
+        let served = scrape(&weir);
+        (served.named("weir_sql_up").filter(|up| up.number() == 1.0).count() == 6).then_some(served)
+    });
+    let value = |name: &str, labels: &[(&str, &str)]| served.value(name, labels);
+    assert_eq!(value("bigbrotr_relays", &[("network", "clearnet")]), Some(2.0), "{}", weir.stderr());
+    assert_eq!(
+        value("bigbrotr_service_state_entries", &[("service", "monitor"), ("state_type", "checkpoint")]),
+        Some(3.0)
+    );
+    assert_eq!(value("bigbrotr_service_oldest_checkpoint_timestamp_seconds", &[("service", "monitor")]), Some(5.0));
+    assert_eq!(
+        value("bigbrotr_cursor_newest_event_timestamp_seconds", &[("service", "finder")]),
+        Some(1_795_231_000.0)
+    );
+    assert_eq!(
+        value("bigbrotr_monitor_checkpoint_age_seconds_bucket", &[("le", "3600.0")])
+            .or(value("bigbrotr_monitor_checkpoint_age_seconds_bucket", &[("le", "3600")])),
+        Some(1.0)
+    );
+    assert_eq!(value("bigbrotr_monitor_checkpoint_age_seconds_count", &[]), Some(2.0));
+    assert_eq!(value("bigbrotr_candidates_failed", &[("network", "tor")]), Some(1.0));
+    assert_eq!(value("bigbrotr_candidates", &[("network", "unknown")]), Some(1.0));
+    assert_eq!(value("bigbrotr_relay_newest_discovery_timestamp_seconds", &[("network", "tor")]), Some(7.0));
+    tests::judges::accept(&weir, None, tests::judges::Names::Ours);
+}
+
+#[test]
+fn ten_million_rows_that_fold_into_ten_thousand_series_cost_no_more_memory_than_these() {
+    let server = Postgres::shared();
+    server.database("fold", "");
+    let url = server.url("postgres", "fold");
+    let rows =
+        |rows: u64| format!("select 'series ' || i % 10000 as name, i as value from generate_series(1, {rows}) i");
+    let run = |count: u64| {
+        let yaml = format!(
+            "receivers: {{sql_query/x: {{driver: postgres, datasource: '${{env:DATABASE}}', collection_interval: 1h, timeout: 300s, queries: [
+               {{sql: {:?}, max_rows: 100000000, metrics: [{{metric_name: judged, value_column: value, attribute_columns: [name], on_duplicate: sum}}]}}]}}}}
+exporters: {{prometheus: {{endpoint: '${{env:WEIR_LISTEN}}'}}}}
+service:
+  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
+  pipelines: {{metrics: {{receivers: [sql_query/x], exporters: [prometheus]}}}}
+", rows(count));
+        let weir = Weir::run_text(&yaml).env("DATABASE", &url).start();
+        within(Duration::from_secs(280), "all rows", || {
+            let served = scrape(&weir);
+            served.named("weir_sql_rows").next().is_some_and(|rows| rows.number() == count as f64).then_some(())
+        });
+        assert_eq!(scrape(&weir).named("judged").count(), 10_000);
+        weir.resident_mib()
+    };
+    let (few, many) = (run(100_000), run(10_000_000));
+    assert!(many < few + 16.0, "{many:.1} MiB with ten million rows, {few:.1} MiB with a hundred thousand");
 }

@@ -108,7 +108,9 @@ impl Connection {
         let limited = self.limit(&mut out, limits());
         out.bind_and_execute(parameters, columns.iter().map(Column::format));
         self.wire.send(&out).await?;
-        self.done(limited).await?;
+        if limited {
+            self.done().await?;
+        }
         loop {
             match self.wire.next().await? {
                 (b'D', body) => {
@@ -138,7 +140,9 @@ impl Connection {
         let limited = self.limit(&mut out, limits);
         out.parse_and_describe(sql);
         self.wire.send(&out).await?;
-        self.done(limited).await?;
+        if limited {
+            self.done().await?;
+        }
         let mut columns = Ok(None);
         let mut wanted = 0;
         loop {
@@ -181,23 +185,22 @@ impl Connection {
         let mut out = Out::default();
         out.query(sql);
         self.wire.send(&out).await?;
-        self.done(true).await
+        self.done().await
     }
 
-    /// Hears that statements have been run, if any were.
-    async fn done(&mut self, any: bool) -> Result<(), Trouble> {
-        while any {
+    /// Hears that statements have been run.
+    async fn done(&mut self) -> Result<(), Trouble> {
+        loop {
             match self.wire.next().await? {
                 (b'C' | b'T' | b'D' | b'I', _) => {}
                 (b'E', body) => {
                     let error = ServerError::parse(body);
                     return Err(self.failed(error).await);
                 }
-                (b'Z', _) => break,
+                (b'Z', _) => return Ok(()),
                 _ => return Err(UNEXPECTED),
             }
         }
-        Ok(())
     }
 
     /// An error has come; reads on to where the server is ready again, if it will be.
