@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::process::free_addresses;
+use crate::process::{Process, free_addresses};
 use crate::{PATIENCE, within};
 
 /// A running server. It is shut down, and its files are removed, when this is dropped.
@@ -150,6 +150,56 @@ impl Postgres {
         Session(child.expect("psql can be started"))
     }
 
+    /// A pooler in front of one database, in transaction pooling with so many connections to the server. It ends when it is dropped.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn pooled(&self, database: &str, connections: u32) -> Pooler {
+        let [address] = free_addresses();
+        let folder = crate::process::folder("pgbouncer-");
+        let config = format!(
+            "[databases]\n{database} = host={} port={} dbname={database} user=postgres pool_size={connections}\n[pgbouncer]\n\
+             listen_addr = 127.0.0.1\nlisten_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\n",
+            self.folder.path().display(),
+            self.port,
+            address.port()
+        );
+        // Where a user as whom root does not run may read it.
+        let config = self.file("pgbouncer.ini", &config);
+        let mut command = Command::new(crate::judges::program("pgbouncer"));
+        if is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        let mut process = Process::start("pgbouncer", command.arg(config), folder);
+        process.until(PATIENCE, "listening", || std::net::TcpStream::connect(address).is_ok());
+        let url = format!("postgres://anybody@{address}/{database}?sslmode=disable");
+        Pooler { _process: process, url }
+    }
+
+    /// Makes an authority and a certificate for `localhost`, and has the server speak TLS with it. Gives the authority's file.
+    ///
+    /// # Panics
+    /// When openssl or the server does not accept that.
+    pub fn speak_tls(&self) -> PathBuf {
+        let script = "set -e
+            key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
+            openssl req -x509 $key -keyout ca.key -out ca.crt -subj /CN=authority -days 2 -addext keyUsage=keyCertSign
+            openssl req $key -keyout data/server.key -out server.csr -subj /CN=localhost
+            echo subjectAltName=DNS:localhost > names
+            openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out data/server.crt -days 2 -extfile names
+            chmod 600 data/server.key";
+        let made = Command::new("sh").args(["-c", script]).current_dir(self.folder.path()).output();
+        let made = made.expect("there is a shell");
+        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        for name in ["data/server.key", "data/server.crt"] {
+            self.allow_nobody(&self.folder.path().join(name));
+        }
+        self.execute("postgres", "alter system set ssl = on");
+        self.execute("postgres", "select pg_reload_conf()");
+        within(PATIENCE, "TLS", || (self.execute("postgres", "show ssl") == "on").then_some(()));
+        self.folder.path().join("ca.crt")
+    }
+
     /// A URL by TCP, as this role.
     pub fn url(&self, role: &str, database: &str) -> String {
         let password: String = PASSWORD.bytes().map(|byte| format!("%{byte:02X}")).collect();
@@ -219,6 +269,14 @@ impl Drop for Postgres {
             child.wait().ok();
         }
     }
+}
+
+/// A pgbouncer in front of a server.
+#[derive(Debug)]
+pub struct Pooler {
+    _process: Process,
+    /// Its URL, for any role.
+    pub url: String,
 }
 
 /// Statements that run beside the test.

@@ -582,3 +582,82 @@ service:
     let (few, many) = (run(100_000), run(10_000_000));
     assert!(many < few + 16.0, "{many:.1} MiB with ten million rows, {few:.1} MiB with a hundred thousand");
 }
+
+#[test]
+fn tls_is_as_strict_as_it_says() {
+    let server = Postgres::start();
+    let authority = server.speak_tls();
+    server.execute("postgres", "create table t(name text, value int)");
+    // The connection itself tells whether it is one with TLS.
+    let sql = "select version as name, bits as value from pg_stat_ssl where pid = pg_backend_pid() and ssl";
+    let url = |host: &str, parameters: &str| {
+        let plain = server.url("postgres", "postgres").replace("127.0.0.1", host);
+        plain.replace("?sslmode=disable", &format!("?{parameters}"))
+    };
+    let root = format!("sslrootcert={}", authority.display());
+    for (host, parameters, rows) in [
+        ("localhost", root.clone(), 1),
+        ("127.0.0.1", format!("{root}&sslmode=verify-ca"), 1),
+        ("127.0.0.1", "sslmode=require".to_owned(), 1),
+        ("127.0.0.1", "sslmode=prefer".to_owned(), 1),
+        ("127.0.0.1", "sslmode=disable".to_owned(), 0),
+    ] {
+        let weir = reading(&url(host, &parameters), sql, "", "").start();
+        let served = scrape(&weir);
+        assert_eq!(
+            (up(&served), served.named("judged").count()),
+            (1.0, rows),
+            "{host} {parameters}: {}",
+            weir.stderr()
+        );
+    }
+    for (host, parameters, why) in [
+        ("127.0.0.1", root.clone(), "certificate not valid for name"),
+        (
+            "localhost",
+            String::new(),
+            "(sslmode VerifyFull): invalid peer certificate: UnknownIssuer; name the authority's certificate with sslrootcert",
+        ),
+        (
+            "localhost",
+            "sslrootcert=/nowhere".to_owned(),
+            "TLS cannot be set up: the certificate /nowhere cannot be read",
+        ),
+    ] {
+        assert_down(&mut reading(&url(host, &parameters), sql, "", "").start(), why);
+    }
+}
+
+#[test]
+fn tenants_stay_apart_behind_transaction_pooling() {
+    let server = Postgres::shared();
+    server.database(
+        "pooled",
+        "create type mood as enum ('glad', 'sad');
+         create table t(name text, value int, mood mood, tenant_id int);
+         insert into t select 'tenant ' || i, i, 'glad', i from generate_series(1, 4) i",
+    );
+    // One connection to the server for all of them: what one leaves behind, the next one finds.
+    let pooler = server.pooled("pooled", 1);
+    let sql =
+        "select name || ' ' || mood as name, value from t where tenant_id = current_setting('app.current_tenant')::int";
+    let weirs: Vec<_> = (1..=4)
+        .map(|tenant| {
+            reading(&pooler.url, sql, &format!("    session: [\"SET app.current_tenant = '{tenant}'\"]"), "").start()
+        })
+        .collect();
+    for round in 0..25 {
+        std::thread::scope(|scope| {
+            for (weir, tenant) in weirs.iter().zip(1..) {
+                scope.spawn(move || {
+                    let expected = [(format!("tenant {tenant} glad"), tenant.to_string())];
+                    assert_eq!(values(&scrape(weir)), expected, "round {round}: {}", weir.stderr());
+                });
+            }
+        });
+    }
+    let slow = "select 'x' as name, 1 as value from (select pg_sleep(34)) s";
+    let mut weir = reading(&pooler.url, slow, "", "        timeout: 300ms").start();
+    assert_down(&mut weir, "the time was up before the query was (timeout)");
+    assert_eq!(values(&scrape(&weirs[0])).len(), 1, "the one connection is free again");
+}
