@@ -5,12 +5,12 @@ use pipeline::{Factory, Receiver};
 #[cfg(feature = "sql-sqlite")]
 #[doc(hidden)]
 pub mod bench;
-#[cfg(feature = "sql-sqlite")]
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 mod sql_query;
 
 /// The receivers of this build.
 pub const ALL: &[Factory<dyn Receiver>] = &[
-    #[cfg(feature = "sql-sqlite")]
+    #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
     sql_query::FACTORY,
 ];
 
