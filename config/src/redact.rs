@@ -37,7 +37,9 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
         return false;
     }
     // What is sent along with requests is a credential as a rule, whatever the header is called.
-    folded == "headers" || SECRET_WORDS.iter().any(|word| folded.contains(word)) || key.split(['_', '-', '.', ':']).any(nearly_secret)
+    folded == "headers"
+        || SECRET_WORDS.iter().any(|word| folded.contains(word))
+        || key.split(['_', '-', '.', ':']).any(nearly_secret)
 }
 
 /// Whether a key is a secret's name with a typing mistake: its value is as secret, and such lines are shown most.
