@@ -36,12 +36,16 @@ impl Storages {
     }
 }
 
-/// A name for a folder: what is no letter, digit, `-`, `_` or `.` becomes `%` and two hexadecimal digits, so that ids cannot leave
-/// their place and two ids never share one.
+/// A name for a folder: letters, digits, `-`, `_` and `.` stay, `/` becomes `~`, and the rest becomes `%` and two hexadecimal digits a
+/// byte. So ids cannot leave their place, and two ids never share one. It never changes: state is found by it.
 fn file_name(id: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    let escaped =
-        id.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02x}") });
+    let escaped = id.bytes().enumerate().map(|(at, byte)| match byte {
+        b'/' => "~".to_owned(),
+        b'.' if at == 0 => "%2e".to_owned(),
+        b'-' | b'_' | b'.' => char::from(byte).to_string(),
+        byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        byte => format!("%{byte:02x}"),
+    });
     escaped.collect()
 }
 
@@ -71,7 +75,7 @@ mod tests {
         let id = |text: &str| text.parse::<ComponentId>().unwrap();
         storages.add(&id("file_storage"), "/state".into());
         let folder = |text: &str| storages.folder_of(&id("file_storage"), "receivers", &id(text)).unwrap();
-        assert_eq!(folder("webhook/a"), Path::new("/state/receivers/webhook%2fa"));
+        assert_eq!(folder("webhook/a"), Path::new("/state/receivers/webhook~a"));
         for odd in ["webhook/../..", "webhook/a/b", "webhook/%2f", "webhook/ä"] {
             assert!(is_inside(&folder(odd), Path::new("/state/receivers")), "{odd}");
         }

@@ -30,6 +30,13 @@ pub(super) enum Verb {
     Schema,
     /// Ask a running agent whether it is ready; for the HEALTHCHECK of a container.
     Healthcheck(HealthArgs),
+    /// Look into a ledger on disk: the state of receivers that count events.
+    #[cfg(feature = "ledger")]
+    Ledger {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: super::ledger::LedgerVerb,
+    },
     /// Print the version.
     Version,
     /// Print a completion script.

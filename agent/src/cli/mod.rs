@@ -1,10 +1,12 @@
-//! The command line: `weir run | validate | print-config | components | schema | healthcheck | version | completions`.
+//! The command line: `weir run | validate | print-config | components | schema | healthcheck | ledger | version | completions`.
 //!
 //! Without a verb it runs, as `otelcol` does. [`Exit`] lists the exit codes; `docs/cli.md` is for users.
 
 mod arguments;
 mod gates;
 mod healthcheck;
+#[cfg(feature = "ledger")]
+mod ledger;
 mod run;
 mod schema;
 mod show;
@@ -69,6 +71,8 @@ fn dispatch(
         Verb::Components => print(out, &show::components(registry)),
         Verb::Schema => print(out, &schema::render(registry)),
         Verb::Healthcheck(args) => healthcheck::healthcheck(&args, err),
+        #[cfg(feature = "ledger")]
+        Verb::Ledger { verb } => ledger::ledger(&verb, out, err),
         Verb::Version => print(out, concat!("weir version ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut &mut *out);

@@ -130,3 +130,14 @@ fn every_shell_gets_completions() {
         assert!(weir(&["completions", shell]).1.contains("print-config"), "{shell}");
     }
 }
+
+#[cfg(feature = "ledger")]
+#[test]
+fn a_ledger_that_is_not_there_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for verb in ["ls", "verify", "export"] {
+        let (exit, out, err) = weir(&["ledger", verb, folder.path().to_str().unwrap()]);
+        assert_eq!((exit, out.as_str()), (Exit::Failure, ""), "{verb}");
+        assert!(err.contains("cannot read the ledger"), "{verb}: {err}");
+    }
+}

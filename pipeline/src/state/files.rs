@@ -27,29 +27,6 @@ const LOCK: &str = "ledger.lock";
 /// Damaged files that are kept for whoever wants to look; older ones go.
 const QUARANTINED_MAX: usize = 4;
 
-/// A folder name for a component id, the same for ever: letters, digits, `-`, `_` and `.` stay, `/` becomes `~`, the rest is
-/// written as `%` and two hexadecimal digits a byte.
-#[must_use]
-pub fn folder_name(component: &str) -> String {
-    use std::fmt::Write;
-    let mut name = String::new();
-    for (at, byte) in component.bytes().enumerate() {
-        match byte {
-            b'/' => name.push('~'),
-            b'.' if at == 0 => name.push_str("%2E"),
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' => name.push(char::from(byte)),
-            _ => write!(name, "%{byte:02X}").expect("writing to a string does not fail"),
-        }
-    }
-    if name.len() > 200 {
-        // File names end at 255 bytes; what was cut off still counts.
-        let rest = pdata::Seed::from_bytes([0; 16]).fingerprint(component.as_bytes()).low();
-        name.truncate(180);
-        write!(name, "~{rest:016x}").expect("writing to a string does not fail");
-    }
-    name
-}
-
 impl Folder {
     /// Makes the folder if need be and locks it.
     pub(super) fn lock(path: &Path) -> Result<Self, Fault> {
@@ -205,15 +182,6 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn folder_names_are_safe_and_tell_components_apart() {
-        assert_eq!(folder_name("webhook/cycles.eu-1"), "webhook~cycles.eu-1");
-        assert_eq!(folder_name("../x"), "%2E.~x");
-        assert_eq!(folder_name("a ~é"), "a%20%7E%C3%A9");
-        let (one, two) = (folder_name(&"x".repeat(300)), folder_name(&"x".repeat(301)));
-        assert!(one != two && one.len() < 255);
-    }
 
     #[test]
     fn a_second_holder_is_refused_and_told_where() {

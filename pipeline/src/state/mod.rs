@@ -33,7 +33,6 @@ mod window;
 mod worker;
 
 pub use entry::{Committed, Cursor, Entry, EventId, Tracked};
-pub use files::folder_name;
 pub use held::{Standing, Tally};
 pub use image::Snapshot;
 pub use ledger::{Durability, Ledger, LedgerOptions, State};

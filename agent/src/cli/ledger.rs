@@ -1,0 +1,71 @@
+//! `weir ledger ls | verify | export`: looks into a ledger on disk, beside a running agent or without one. Never writes to it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use pipeline::Fault;
+use pipeline::state::{Listed, Offline, Standing};
+
+use super::{Exit, print};
+
+/// What to do with a ledger.
+#[derive(Debug, Subcommand)]
+pub(super) enum LedgerVerb {
+    /// List the series with their values.
+    Ls(LedgerArgs),
+    /// Read all of it, and say what is damaged. Exit code 1 when something is.
+    Verify(LedgerArgs),
+    /// Print all of it as JSON, one object a line.
+    Export(LedgerArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LedgerArgs {
+    /// The ledger's folder, or its database.
+    path: PathBuf,
+}
+
+/// Does what the verb says.
+pub(super) fn ledger(verb: &LedgerVerb, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    let result = match verb {
+        LedgerVerb::Ls(args) => list(args, out),
+        LedgerVerb::Verify(args) => verify(args, out),
+        LedgerVerb::Export(args) => {
+            Offline::open(&args.path).and_then(|ledger| ledger.export(out)).map(|()| Exit::Success)
+        }
+    };
+    result.unwrap_or_else(|fault| {
+        writeln!(err, "{fault}").ok();
+        Exit::Failure
+    })
+}
+
+fn list(args: &LedgerArgs, out: &mut dyn Write) -> Result<Exit, Fault> {
+    let lines = Offline::open(&args.path)?.series()?.iter().map(line).collect::<String>();
+    Ok(print(out, &lines))
+}
+
+fn line(listed: &Listed) -> String {
+    let pairs = listed.series.attributes().iter().map(|(key, value)| format!("{key}={:?}", value.to_string()));
+    let labels = pairs.collect::<Vec<_>>().join(",");
+    let value = match &listed.standing {
+        Standing::Sum(number) | Standing::Gauge(number, _) => match number {
+            pdata::Number::Int(int) => int.to_string(),
+            pdata::Number::Double(double) => double.to_string(),
+        },
+        Standing::Histogram(bins) => format!("{bins:?}"),
+    };
+    format!("{}{{{labels}}} {value}\n", listed.series.metric().name)
+}
+
+fn verify(args: &LedgerArgs, out: &mut dyn Write) -> Result<Exit, Fault> {
+    let findings = Offline::open(&args.path)?.verify()?;
+    let mut text = format!(
+        "{} series, {} ids, {} records in the spool, {} cursors, {} commits\n",
+        findings.series, findings.ids, findings.spooled, findings.cursors, findings.commits
+    );
+    findings.problems.iter().for_each(|problem| text.extend([problem.as_str(), "\n"]));
+    let printed = print(out, &text);
+    Ok(if findings.problems.is_empty() { printed } else { Exit::Failure })
+}
