@@ -76,17 +76,18 @@ impl Pages {
     pub(super) fn visit(&self, mut visit: impl FnMut(Piece<'_>)) -> io::Result<()> {
         let mut page = vec![0; PAGE_BYTES];
         let mut row = Vec::new();
-        for number in 1..=self.count {
+        // The first page holds the schema, which we know.
+        for number in 2..=self.count {
             if self.read(number, &mut page)? {
-                self.visit_page(&page, if number == 1 { 100 } else { 0 }, &mut row, &mut visit);
+                self.visit_page(&page, &mut row, &mut visit);
             }
         }
         Ok(())
     }
 
-    fn visit_page(&self, page: &[u8], header: usize, row: &mut Vec<u8>, visit: &mut impl FnMut(Piece<'_>)) {
-        let kind = page[header];
-        for cell in cells(page, header) {
+    fn visit_page(&self, page: &[u8], row: &mut Vec<u8>, visit: &mut impl FnMut(Piece<'_>)) {
+        let kind = page[0];
+        for cell in cells(page) {
             let found = match kind {
                 INDEX_LEAF => visit_id(page, cell, visit),
                 INDEX_INNER => visit_id(page, cell + 4, visit),
@@ -171,9 +172,9 @@ impl Pages {
 }
 
 /// Where the cells of a page begin, if it is one of a tree; as many as the page has room to name.
-fn cells(page: &[u8], header: usize) -> impl Iterator<Item = usize> {
-    let pointers = header + if page[header] == INDEX_INNER { 12 } else { 8 };
-    let count = usize::from(u16::from_be_bytes([page[header + 3], page[header + 4]]));
+fn cells(page: &[u8]) -> impl Iterator<Item = usize> {
+    let pointers = if page[0] == INDEX_INNER { 12 } else { 8 };
+    let count = usize::from(u16::from_be_bytes([page[3], page[4]]));
     let pointers = page[pointers..].chunks_exact(2).take(count);
     pointers.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]])))
 }
