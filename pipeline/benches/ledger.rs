@@ -33,17 +33,16 @@ fn main() {
     if args.iter().any(|arg| arg == "--series") {
         return million(Path::new(&parent));
     }
+    let folder = Path::new(&parent);
     println!("waiters    bare ev/s  bare us/ev  ledger ev/s  ledger us/ev    share   p50 ms   p99 ms");
     for waiters in [1, 16, 128, 256] {
-        let mut best: Option<(Run, Run)> = None;
-        for _ in 0..3 {
-            let (bare, mut ledger) = (bare(Path::new(&parent), waiters), ledger(Path::new(&parent), waiters));
-            ledger.latencies.sort_unstable();
-            if best.as_ref().is_none_or(|(_, known)| known.rate() < ledger.rate()) {
-                best = Some((bare, ledger));
-            }
+        // The best of three each, in turns: whoever meets a slow moment of the disk is not judged by it.
+        let (mut bare, mut ledger) = (measure_bare(folder, waiters), measure_ledger(folder, waiters));
+        for _ in 0..2 {
+            bare = bare.best(measure_bare(folder, waiters));
+            ledger = ledger.best(measure_ledger(folder, waiters));
         }
-        let (bare, ledger) = best.unwrap();
+        ledger.latencies.sort_unstable();
         println!(
             "{waiters:>7} {:>12.0} {:>11.2} {:>12.0} {:>13.2} {:>7.0}% {:>8.2} {:>8.2}",
             bare.rate(),
@@ -55,10 +54,14 @@ fn main() {
             ledger.percentile(99),
         );
     }
-    million(Path::new(&parent));
+    million(folder);
 }
 
 impl Run {
+    fn best(self, other: Self) -> Self {
+        if other.rate() > self.rate() { other } else { self }
+    }
+
     fn rate(&self) -> f64 {
         self.events as f64 / self.took.as_secs_f64()
     }
@@ -78,7 +81,7 @@ fn cpu() -> Duration {
 }
 
 /// The same statements on the same tables and settings, group after group from one thread.
-fn bare(parent: &Path, group: u64) -> Run {
+fn measure_bare(parent: &Path, group: u64) -> Run {
     let folder = tempfile::tempdir_in(parent).unwrap();
     let connection = rusqlite::Connection::open(folder.path().join("bare.db")).unwrap();
     connection
@@ -121,7 +124,7 @@ fn open(folder: &Path, max_series: usize) -> Ledger {
     Ledger::open(folder, "bench", options, &Clock::system(), &table, &Meters::unread()).unwrap()
 }
 
-fn ledger(parent: &Path, waiters: u64) -> Run {
+fn measure_ledger(parent: &Path, waiters: u64) -> Run {
     let folder = tempfile::tempdir_in(parent).unwrap();
     let ledger = open(folder.path(), 100_000);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();

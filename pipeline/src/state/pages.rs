@@ -25,13 +25,24 @@ pub(super) enum Piece<'a> {
     Row {
         /// The bytes.
         bytes: &'a [u8],
-        /// Whether a sound page leads to it. Else it was found by trying every place of a damaged page, and may be an old one.
-        led_to: bool,
+        /// How it was come by.
+        way: Way,
     },
     /// A remembered id and its stamp, checked.
     Id([u8; 16], u64),
     /// A place where a sound page leads to nothing readable.
     Torn,
+}
+
+/// How a row was come by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Its page says that it is there.
+    Led,
+    /// Its page does not say that it is one of a table, but would lead there if it were.
+    Guessed,
+    /// Every place was tried. It may be an old row that nobody has written over yet.
+    Tried,
 }
 
 /// A cell's payload that is larger than this goes on in overflow pages (U - 35 in leaves of tables).
@@ -44,7 +55,6 @@ const ROW_MAX: usize = 64 << 20;
 const TABLE_LEAF: u8 = 0x0d;
 const INDEX_LEAF: u8 = 0x0a;
 const INDEX_INNER: u8 = 0x02;
-const TABLE_INNER: u8 = 0x05;
 
 impl Pages {
     /// Opens a database's files as they stand.
@@ -66,53 +76,41 @@ impl Pages {
     pub(super) fn visit(&self, mut visit: impl FnMut(Piece<'_>)) -> io::Result<()> {
         let mut page = vec![0; PAGE_BYTES];
         let mut row = Vec::new();
-        for number in 1..=self.count {
+        // The first page holds the schema, which we know.
+        for number in 2..=self.count {
             if self.read(number, &mut page)? {
-                self.visit_page(&page, if number == 1 { 100 } else { 0 }, &mut row, &mut visit);
+                self.visit_page(&page, &mut row, &mut visit);
             }
         }
         Ok(())
     }
 
-    fn visit_page(&self, page: &[u8], header: usize, row: &mut Vec<u8>, visit: &mut impl FnMut(Piece<'_>)) {
-        let kind = page[header];
-        if kind == TABLE_INNER {
-            return;
-        }
-        let cells = cells(page, header);
-        let mut torn = cells.is_none() && page.iter().any(|byte| *byte != 0);
-        for cell in cells.unwrap_or_default() {
+    fn visit_page(&self, page: &[u8], row: &mut Vec<u8>, visit: &mut impl FnMut(Piece<'_>)) {
+        let kind = page[0];
+        for cell in cells(page) {
             let found = match kind {
-                TABLE_LEAF => self.table_cell(page, cell, row).is_some_and(|()| {
-                    visit(Piece::Row { bytes: row, led_to: true });
+                INDEX_LEAF => visit_id(page, cell, visit),
+                INDEX_INNER => visit_id(page, cell + 4, visit),
+                // An inner page, one outside all trees, or a leaf whose kind is damaged: the last is worth a guess.
+                _ => self.table_cell(page, cell, row).is_some_and(|()| {
+                    visit(Piece::Row { bytes: row, way: if kind == TABLE_LEAF { Way::Led } else { Way::Guessed } });
                     true
                 }),
-                INDEX_LEAF | INDEX_INNER => {
-                    let at = cell + if kind == INDEX_INNER { 4 } else { 0 };
-                    id_cell(page, at).is_some_and(|(id, stamp)| {
-                        visit(Piece::Id(id, stamp));
-                        true
-                    })
-                }
-                _ => false,
             };
-            if !found {
-                torn = true;
+            if !found && matches!(kind, TABLE_LEAF | INDEX_LEAF | INDEX_INNER) {
                 visit(Piece::Torn);
             }
         }
-        if torn {
-            self.try_everywhere(page, row, visit);
-        }
+        self.try_everywhere(page, row, visit);
     }
 
-    /// A page whose structure is damaged, or that is none of a tree: what is a row says so itself.
+    /// Whatever the page's structure leads to or no longer leads to: what is a row says so itself.
     fn try_everywhere(&self, page: &[u8], row: &mut Vec<u8>, visit: &mut impl FnMut(Piece<'_>)) {
         for at in 0..PAGE_BYTES {
             if let Some((id, stamp)) = id_cell(page, at) {
                 visit(Piece::Id(id, stamp));
             } else if self.table_cell(page, at, row).is_some() {
-                visit(Piece::Row { bytes: row, led_to: false });
+                visit(Piece::Row { bytes: row, way: Way::Tried });
             }
         }
     }
@@ -173,16 +171,20 @@ impl Pages {
     }
 }
 
-/// Where the cells of a tree page begin, if it is one.
-fn cells(page: &[u8], header: usize) -> Option<Vec<usize>> {
-    let pointers = match page[header] {
-        TABLE_LEAF | INDEX_LEAF => header + 8,
-        INDEX_INNER => header + 12,
-        _ => return None,
-    };
-    let count = usize::from(u16::from_be_bytes([page[header + 3], page[header + 4]]));
-    let pointers = page.get(pointers..pointers + 2 * count)?;
-    Some(pointers.chunks_exact(2).map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]]))).collect())
+/// Where the cells of a page begin, if it is one of a tree; as many as the page has room to name.
+fn cells(page: &[u8]) -> impl Iterator<Item = usize> {
+    let pointers = if page[0] == INDEX_INNER { 12 } else { 8 };
+    let count = usize::from(u16::from_be_bytes([page[3], page[4]]));
+    let pointers = page[pointers..].chunks_exact(2).take(count);
+    pointers.map(|pair| usize::from(u16::from_be_bytes([pair[0], pair[1]])))
+}
+
+fn visit_id(page: &[u8], at: usize, visit: &mut impl FnMut(Piece<'_>)) -> bool {
+    let found = id_cell(page, at);
+    if let Some((id, stamp)) = found {
+        visit(Piece::Id(id, stamp));
+    }
+    found.is_some()
 }
 
 /// A cell of `seen`: payload length, then a record of a blob of 16 bytes and a whole number.

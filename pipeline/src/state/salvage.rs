@@ -15,7 +15,7 @@ use super::held::{Class, Held, Standing};
 use super::image::Image;
 use super::ledger::Durability;
 use super::load;
-use super::pages::{Pages, Piece};
+use super::pages::{Pages, Piece, Way};
 use super::store::{self, Books, Store, WindowLimits};
 
 /// What is known of a ledger without its file.
@@ -33,7 +33,7 @@ struct Found {
     books: Option<Books>,
     families: BTreeMap<u64, Family>,
     series: BTreeMap<u64, (Fingerprint, u32, Box<[u8]>)>,
-    values: HashMap<u64, Held>,
+    values: HashMap<u64, (Held, Way)>,
     cursors: HashMap<Box<str>, (u64, Cursor)>,
     /// Places where there was something that can no longer be read.
     torn: u64,
@@ -59,7 +59,7 @@ pub(super) fn rebuild(
         Known::Memory { seed, .. } => *seed,
         Known::Nothing => find_seed(&pages)?.or_else(|| folder.seed()).unwrap_or_else(Seed::random),
     };
-    let mut found = Found::read(&pages, &seed, limits, wall)?;
+    let mut found = Found::read(&pages, &seed, limits)?;
     let mut losses = Losses::default();
     let building = folder.building()?;
     let books = found.books.clone().unwrap_or_else(|| load::empty(limits, wall));
@@ -112,7 +112,7 @@ pub(super) fn start_over(folder: &Folder, limits: WindowLimits, wall: UnixNanos)
 fn find_seed(pages: &Pages) -> Result<Option<Seed>, Trouble> {
     let mut seed = None;
     pages.visit(|piece| {
-        if let Piece::Row { bytes, led_to: true } = piece {
+        if let Piece::Row { bytes, way: Way::Led | Way::Guessed } = piece {
             seed = seed.or_else(|| store::read_seed(bytes));
         }
     })?;
@@ -120,13 +120,13 @@ fn find_seed(pages: &Pages) -> Result<Option<Seed>, Trouble> {
 }
 
 impl Found {
-    fn read(pages: &Pages, seed: &Seed, limits: WindowLimits, wall: UnixNanos) -> Result<Self, Trouble> {
+    fn read(pages: &Pages, seed: &Seed, limits: WindowLimits) -> Result<Self, Trouble> {
         let mut found = Self::default();
         pages.visit(|piece| match piece {
             Piece::Torn => found.torn += 1,
-            Piece::Row { bytes, led_to } => {
-                if found.take(bytes, led_to, seed, limits, wall).is_none()
-                    && led_to
+            Piece::Row { bytes, way } => {
+                if found.take(bytes, way, seed, limits).is_none()
+                    && way == Way::Led
                     && store::read_seed(bytes).is_none()
                 {
                     found.torn += 1;
@@ -138,7 +138,7 @@ impl Found {
     }
 
     /// Takes a row, unless a newer one of its kind was found.
-    fn take(&mut self, row: &[u8], led_to: bool, key: &Seed, limits: WindowLimits, wall: UnixNanos) -> Option<()> {
+    fn take(&mut self, row: &[u8], way: Way, key: &Seed, limits: WindowLimits) -> Option<()> {
         let (table, id, mut reader) = codec::open(row, key)?;
         match table {
             Table::Meta => {
@@ -155,14 +155,12 @@ impl Found {
                 self.series.insert(id, (fingerprint, family, values.into()));
             }
             Table::Value => {
-                let mut held = Held::take(&mut reader)?;
-                if !led_to && !held.standing.is_gauge() {
-                    // It may be an older value: what falls must begin anew.
-                    held.start = wall;
-                }
-                let newer = |known: &Held| known.commit < held.commit || (led_to && known.commit == held.commit);
+                let held = Held::take(&mut reader)?;
+                let newer = |(known, _): &(Held, Way)| {
+                    known.commit < held.commit || (way != Way::Tried && known.commit == held.commit)
+                };
                 if self.values.get(&id).is_none_or(newer) {
-                    self.values.insert(id, held);
+                    self.values.insert(id, (held, way));
                 }
             }
             Table::Cursor => {
@@ -174,6 +172,13 @@ impl Found {
             Table::Spool => {}
         }
         Some(())
+    }
+
+    /// A value that was come by in a roundabout way, where another could not be read, may be an older one: what may fall must
+    /// begin anew.
+    fn believe(&self, held: Held, way: Way, wall: UnixNanos) -> Held {
+        let doubtful = way == Way::Tried && self.torn > 0 && !held.standing.is_gauge();
+        if doubtful { Held { start: wall, ..held } } else { held }
     }
 
     /// Writes the series that have a name and a value, numbered anew. A counter without a value begins anew, in plain sight of
@@ -190,7 +195,7 @@ impl Found {
         for (id, (fingerprint, family, values)) in std::mem::take(&mut self.series) {
             let Some(kept) = self.families.get(&u64::from(family)) else { continue };
             let Some(identity) = kept.identity(&values, &mut builder) else { continue };
-            let held = self.values.remove(&id).or_else(|| {
+            let held = self.values.remove(&id).map(|(held, way)| self.believe(held, way, wall)).or_else(|| {
                 losses.rows += 1;
                 let standing = Standing::lost(Class::of(kept.metric.kind)?)?;
                 Some(Held { start: wall, commit: books.commit, standing })

@@ -77,6 +77,11 @@ impl Store {
         let connection = Connection::open_with_flags(path, flags)?;
         let mut store = Self { connection, key: first.0, row: Vec::new() };
         store.settle(durability)?;
+        if store.connection.is_readonly("main")? {
+            // By its own header, or by the file system?
+            std::fs::File::options().write(true).open(path)?;
+            return Err(Trouble::damage("the database's header says that it cannot be written"));
+        }
         if store.is_new()? {
             store.create(first)?;
         }
