@@ -27,6 +27,7 @@ pub(crate) struct Checked {
     pub(crate) on_failure: OnFailure,
     pub(crate) self_metrics: bool,
     pub(crate) log_sql: bool,
+    pub(crate) for_each: Option<Arc<CheckedEach>>,
     pub(crate) queries: Vec<CheckedQuery>,
     pub(crate) warnings: Problems,
 }
@@ -46,6 +47,17 @@ pub(crate) struct Target {
 pub(crate) enum Pace {
     Interval { initial_delay: Duration },
     OnScrape { min_interval: Duration },
+}
+
+/// A loop that has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedEach {
+    pub(crate) sql: Arc<str>,
+    pub(crate) timeout: Duration,
+    pub(crate) max_rows: usize,
+    pub(crate) concurrency: usize,
+    /// Columns that become attributes.
+    pub(crate) attributes: Vec<Box<str>>,
 }
 
 /// One query that has been checked.
@@ -87,8 +99,13 @@ pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
     let mut names = BTreeSet::new();
     let queries: Vec<_> =
         settings.queries.iter().enumerate().map(|(index, query)| check.query(index, query, &mut names)).collect();
+    let for_each = check.for_each();
     let problems = check.problems;
-    if problems.has_errors() { Err(problems) } else { Ok(checked(&settings, targets, queries, problems)) }
+    if problems.has_errors() {
+        Err(problems)
+    } else {
+        Ok(Checked { for_each, ..checked(&settings, targets, queries, problems) })
+    }
 }
 
 fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>, warnings: Problems) -> Checked {
@@ -96,10 +113,7 @@ fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>
         targets,
         session: settings.session.iter().map(|statement| statement.as_str().into()).collect(),
         max_cell_bytes: settings.max_cell_bytes.get(),
-        connections: match settings.max_open_conn {
-            0 => CONNECTIONS,
-            connections => connections as usize,
-        },
+        connections: connections(settings),
         pace: match settings.collection {
             When::Interval => Pace::Interval { initial_delay: settings.initial_delay.get() },
             When::OnScrape => Pace::OnScrape { min_interval: settings.min_interval.get() },
@@ -112,12 +126,33 @@ fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>
         },
         self_metrics: settings.self_metrics,
         log_sql: settings.telemetry.logs.query,
+        for_each: None,
         queries,
         warnings,
     }
 }
 
+fn connections(settings: &Settings) -> usize {
+    match settings.max_open_conn {
+        0 => CONNECTIONS,
+        connections => connections as usize,
+    }
+}
+
 impl CheckedQuery {
+    /// The same query with further attributes: of its metrics, and of the resource of its log records.
+    pub(crate) fn with_attributes(&self, attributes: &[(Box<str>, Box<str>)]) -> Self {
+        let mut query = self.clone();
+        if !attributes.is_empty() {
+            let mut metrics = (*query.metrics).clone();
+            metrics.metrics.iter_mut().for_each(|rule| rule.static_attributes.extend_from_slice(attributes));
+            query.metrics = Arc::new(metrics);
+            let with = |rule: &LogRule| [&rule.resource, attributes].concat();
+            query.logs = query.logs.iter().map(|rule| LogRule { resource: with(rule), ..rule.clone() }).collect();
+        }
+        query
+    }
+
     /// The same query for one of several databases.
     pub(crate) fn at(&self, target: &Target) -> Self {
         let mut query = self.clone();
@@ -192,6 +227,38 @@ impl Check<'_> {
         if self.settings.resource_attributes.contains_key("") {
             self.error("resource_attributes", "'resource_attributes' has an empty key");
         }
+    }
+
+    fn for_each(&mut self) -> Option<Arc<CheckedEach>> {
+        let written = self.settings.for_each.as_ref()?;
+        if written.sql.trim().is_empty() || written.sql.contains('\0') {
+            self.error("for_each.sql", "'for_each.sql' cannot be empty, or hold a NUL byte");
+        }
+        if written.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            self.help("for_each.timeout", "'timeout' must be positive", "leave it out");
+        }
+        if written.max_rows == 0 {
+            self.error("for_each.max_rows", "'max_rows' must be at least 1");
+        }
+        let attributes = self.columns("for_each.attribute_columns", &written.attribute_columns);
+        let connections = connections(self.settings);
+        let timeout = match (written.timeout, self.settings.timeout, self.settings.collection) {
+            (Some(timeout), ..) => timeout.get(),
+            (None, timeout, _) if !timeout.is_zero() => timeout.get(),
+            (None, _, When::Interval) => self.settings.collection_interval.get(),
+            (None, _, When::OnScrape) => ON_SCRAPE_TIMEOUT,
+        };
+        Some(Arc::new(CheckedEach {
+            sql: written.sql.as_str().into(),
+            timeout,
+            max_rows: written.max_rows as usize,
+            // More would only wait for a connection, and their time would run.
+            concurrency: match written.max_concurrency {
+                0 => connections,
+                several => connections.min(several as usize),
+            },
+            attributes: attributes.into_iter().map(|attribute| attribute.column).collect(),
+        }))
     }
 
     fn query(&mut self, index: usize, query: &Query, names: &mut BTreeSet<String>) -> CheckedQuery {

@@ -110,9 +110,8 @@ impl Check<'_> {
         if !is_postgres && files.chain([&self.settings.password_file]).any(Option::is_some) {
             self.help("password_file", "'password_file' needs the driver postgres", "leave it out");
         }
-        if self.settings.for_each.is_some() {
-            let help = "write one receiver for each tenant, with its own 'session'";
-            self.help("for_each", "'for_each' is not supported yet", help);
+        if !is_postgres && self.settings.for_each.is_some() {
+            self.help("for_each", "'for_each' needs the driver postgres", "leave it out");
         }
         if self.settings.singleton.as_deref().is_some_and(|singleton| singleton != "none") {
             let help = "run one agent for each database, or write singleton: none";
@@ -121,6 +120,12 @@ impl Check<'_> {
         for (index, statement) in self.settings.session.iter().enumerate() {
             let first = statement.split_whitespace().next().unwrap_or("").to_ascii_lowercase();
             let sets = first == "set" || first == "select" && statement.contains("set_config");
+            let mut parameters = statement.split('$').skip(1);
+            if self.settings.for_each.is_none() && parameters.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            {
+                let help = "its columns are $1, $2, …; in YAML a dollar is written $$";
+                self.help(&format!("session[{index}]"), "'session' has parameters, which come from 'for_each'", help);
+            }
             let characteristics = statement.to_ascii_lowercase().contains("characteristics");
             if !sets || characteristics || statement.contains('\0') {
                 self.help(

@@ -7,6 +7,7 @@ use pipeline::collection::Collected;
 use pipeline::{BoxFuture, Stop};
 use tokio::time::Instant;
 
+use super::each::Each;
 use super::health::Last;
 use super::query::QueryAtWork;
 use super::schedule::Around;
@@ -19,6 +20,8 @@ pub(crate) struct Group {
     around: Arc<Around>,
     /// A read that did not come back in time. Its queries' series are with it, so nothing else is read before it is back.
     away: Option<BoxFuture<'static, Vec<Done>>>,
+    /// When there is a loop, its turns are read, and the queries here stand for all of them.
+    each: Option<Each>,
 }
 
 /// How long after its deadline a read may come back. Drivers keep deadlines themselves; this is for those that hang, such as in a
@@ -27,7 +30,12 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Group {
     pub(crate) fn new(queries: Vec<QueryAtWork>, snapshot: bool, around: Arc<Around>) -> Self {
-        Self { queries, snapshot, around, away: None }
+        Self { queries, snapshot, around, away: None, each: None }
+    }
+
+    /// A group whose queries are read once for each row of a loop.
+    pub(crate) fn looping(self, each: Each) -> Self {
+        Self { each: Some(each), ..self }
     }
 
     /// How its queries fare.
@@ -38,6 +46,16 @@ impl Group {
     /// Reads all queries once and sends what comes of it. `until`: when nobody wants the results any more. A request to stop
     /// interrupts the reading, not the sending.
     pub(crate) async fn collect(&mut self, until: Option<Instant>, stop: &mut Stop) -> Vec<Collected> {
+        if let Some(each) = &mut self.each {
+            let (collected, fare) = each.collect(until, stop).await;
+            self.judge(fare);
+            return collected;
+        }
+        self.read(until, stop).await
+    }
+
+    /// The same for a group without a loop, such as a turn of one.
+    pub(crate) async fn read(&mut self, until: Option<Instant>, stop: &mut Stop) -> Vec<Collected> {
         if let Some(away) = &mut self.away {
             match away.now_or_never() {
                 None => {
@@ -81,7 +99,31 @@ impl Group {
         collected
     }
 
-    async fn miss(&mut self, error: &ReadError) -> Vec<Collected> {
+    /// How the turns of the loop fared.
+    fn judge(&mut self, fare: Result<Vec<Last>, ReadError>) {
+        match fare {
+            Ok(fare) => self.queries.iter_mut().zip(fare).for_each(|(query, last)| {
+                let skipped = query.health.last.skipped;
+                query.health.last = Last { skipped, ..last };
+                query.health.loop_works();
+            }),
+            Err(error) => {
+                self.queries.iter_mut().for_each(|query| query.health.failed(&error, &Default::default(), 0));
+            }
+        }
+    }
+
+    /// Ends all series of its queries.
+    pub(crate) async fn end(&mut self, deadline: Instant) -> Vec<Collected> {
+        let mut collected = Vec::with_capacity(self.queries.len());
+        for query in &mut self.queries {
+            collected.extend(query.end(deadline).await);
+        }
+        collected
+    }
+
+    /// Tells all queries that this kept them from being read.
+    pub(crate) async fn miss(&mut self, error: &ReadError) -> Vec<Collected> {
         let mut collected = Vec::with_capacity(self.queries.len());
         for query in &mut self.queries {
             collected.extend(query.missed(error).await);

@@ -78,6 +78,16 @@ impl Health {
         self.tell_rows(counts);
     }
 
+    /// Calls the query by another name in logs, such as one that says for which tenant it was read. Counters keep the first.
+    pub(crate) fn call(&mut self, name: String) {
+        self.query = name;
+    }
+
+    /// The rows of the loop that it stands in could be read.
+    pub(crate) fn loop_works(&mut self) {
+        self.last_error = None;
+    }
+
     /// A read failed; `lost` points of it had been mapped.
     pub(crate) fn failed(&mut self, error: &ReadError, counts: &MapCounts, lost: usize) {
         self.meters.errored_points.add(lost as u64);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pdata::{LogRecord, Logs, SeriesTable, UnixNanos};
 use pipeline::budget::Permit;
-use pipeline::mapping::{LogMapper, LogRule, MapError, Mapper, MapperRules, Record};
+use pipeline::mapping::{Cell, LogMapper, LogRule, MapError, Mapper, MapperRules, Record};
 use pipeline::{Batch, Budget};
 
 /// What takes the rows of one query. It goes with the query to where its driver reads, and comes back.
@@ -13,6 +13,21 @@ pub(crate) struct Intake {
     #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files know their types cell by cell"))]
     pub(super) rules: Arc<MapperRules>,
     logs: LogIntake,
+    /// In place of all rules.
+    rows: Option<Rows>,
+    /// The columns of the last result.
+    columns: Vec<Box<str>>,
+}
+
+/// The cells of a row as text; `None`: NULL.
+pub(crate) type Cells = Arc<[Option<Box<str>>]>;
+
+/// Rows that are taken as they are: what a loop goes over.
+#[derive(Default)]
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<Box<str>>,
+    pub(crate) cells: Vec<Cells>,
+    max: usize,
 }
 
 struct LogIntake {
@@ -48,7 +63,37 @@ impl Intake {
             full: Vec::new(),
             observed: UnixNanos::UNSET,
         };
-        Self { mapper: Mapper::new(metrics.clone(), table, started), rules: metrics, logs }
+        Self {
+            mapper: Mapper::new(metrics.clone(), table, started),
+            rules: metrics,
+            logs,
+            rows: None,
+            columns: Vec::new(),
+        }
+    }
+
+    /// Takes up to `max` rows as they are.
+    pub(crate) fn rows(max: usize, table: Arc<SeriesTable>, budget: Budget, started: UnixNanos) -> Self {
+        let nothing = Self::new(Arc::default(), Arc::new([]), table, budget, started);
+        Self { rows: Some(Rows { max, ..Rows::default() }), ..nothing }
+    }
+
+    /// The rows that were taken.
+    pub(crate) fn into_rows(self) -> Rows {
+        self.rows.unwrap_or_default()
+    }
+
+    /// Whether rows are taken as they are.
+    #[cfg(feature = "sql-postgres")]
+    pub(super) fn takes_rows(&self) -> bool {
+        self.rows.is_some()
+    }
+
+    /// Begins a read that finds nothing; whether there was an earlier one that could have found something.
+    pub(crate) fn begin_empty(&mut self, time: UnixNanos) -> bool {
+        let columns = std::mem::take(&mut self.columns);
+        let names: Vec<&str> = columns.iter().map(|column| &**column).collect();
+        !names.is_empty() && self.begin(&names, time).is_ok()
     }
 
     #[cfg(feature = "sql-postgres")]
@@ -59,12 +104,24 @@ impl Intake {
 
     /// Begins a read of a result with these columns.
     pub(crate) fn begin(&mut self, columns: &[&str], time: UnixNanos) -> Result<(), MapError> {
+        let same = self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(|(a, b)| **a == **b);
+        if !same {
+            self.columns = columns.iter().map(|column| (*column).into()).collect();
+        }
+        if let Some(rows) = &mut self.rows {
+            rows.columns.clone_from(&self.columns);
+            rows.cells.clear();
+            return Ok(());
+        }
         self.mapper.begin(columns, time)?;
         self.logs.begin(columns, time)
     }
 
     /// Takes one row.
     pub(crate) fn row<R: Record + ?Sized>(&mut self, row: &R) -> Result<(), MapError> {
+        if let Some(rows) = &mut self.rows {
+            return rows.row(row);
+        }
         self.mapper.record(row)?;
         if self.logs.mappers.is_empty() { Ok(()) } else { self.logs.row(row) }
     }
@@ -73,6 +130,24 @@ impl Intake {
     pub(crate) fn take_logs(&mut self) -> Result<Vec<Batch>, MapError> {
         self.logs.finish_page()?;
         Ok(std::mem::take(&mut self.logs.full))
+    }
+}
+
+impl Rows {
+    fn row<R: Record + ?Sized>(&mut self, row: &R) -> Result<(), MapError> {
+        if self.cells.len() >= self.max {
+            return Err(MapError::TooMany(self.max));
+        }
+        let cell = |column| match row.cell(column) {
+            Cell::Text(bytes) | Cell::Bytes(bytes) => Some(String::from_utf8_lossy(bytes).into()),
+            Cell::Int(int) => Some(int.to_string().into()),
+            Cell::Double(double) => Some(double.to_string().into()),
+            Cell::Bool(flag) => Some(flag.to_string().into()),
+            Cell::Time(time) => Some(time.0.to_string().into()),
+            Cell::Null => None,
+        };
+        self.cells.push((0..self.columns.len()).map(cell).collect());
+        Ok(())
     }
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod check;
 mod check_database;
 mod check_metric;
 pub(crate) mod driver;
+mod each;
 mod group;
 mod health;
 pub(crate) mod intake;

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::check::CheckedQuery;
 use super::health::Health;
-use super::intake::Intake;
+use super::intake::{Cells, Intake};
 use super::schedule::Around;
 use super::source::{Done, ReadError, Reason, Work};
 
@@ -24,7 +24,7 @@ pub(crate) struct QueryAtWork {
     on_failure: OnFailure,
     log_sql: bool,
     pub(crate) around: Arc<Around>,
-    parameters: Arc<[Option<Box<str>>]>,
+    parameters: Cells,
     /// `None` while it is with the driver.
     intake: Option<Box<Intake>>,
 }
@@ -45,10 +45,32 @@ impl QueryAtWork {
         let health = Health::new(&around.receiver, name, around.database.clone(), &around.meters);
         let source = SourceId(around.named(&index.to_string()).into());
         let sequence = around.first_sequence();
-        let parameters = Arc::new([]);
+        let parameters: Cells = Arc::new([]);
         let mut query = Self { source, sequence, plan, health, on_failure, log_sql, parameters, intake: None, around };
         query.intake = Some(query.new_intake());
         query
+    }
+
+    /// The same query in a turn of a loop, which has a name and parameters.
+    pub(crate) fn in_turn(mut self, index: usize, name: &str, parameters: Cells) -> Self {
+        self.source = SourceId(self.around.named(&format!("{index}[{name}]")).into());
+        self.health.call(format!("{}[{name}]", self.plan.label));
+        self.parameters = parameters;
+        self
+    }
+
+    /// What it reads is gone: ends all of its series.
+    pub(crate) async fn end(&mut self, deadline: Instant) -> Option<Collected> {
+        let mut intake = self.intake.take()?;
+        if !self.has_metrics() || !intake.begin_empty(self.around.clock.wall()) {
+            return None;
+        }
+        self.sequence += 1;
+        if let Err(error) = self.send(&mut intake, deadline).await {
+            self.fail().await;
+            self.health.failed(&error, &Default::default(), 0);
+        }
+        self.collected()
     }
 
     fn new_intake(&self) -> Box<Intake> {

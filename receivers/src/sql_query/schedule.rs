@@ -11,6 +11,7 @@ use pipeline::{Budget, Clock, Meters, Outlet, Stop};
 use tokio::time::Instant;
 
 use super::check::{Checked, Pace};
+use super::each::Each;
 use super::group::Group;
 use super::health::DatabaseHealth;
 use super::query::QueryAtWork;
@@ -70,7 +71,7 @@ impl Around {
 impl Schedule {
     /// For each of `arounds`, in the order of the targets, all queries.
     pub(crate) fn new(checked: Checked, arounds: Vec<Around>) -> Self {
-        let Checked { pace, snapshot, on_failure, self_metrics, log_sql, queries, targets, .. } = checked;
+        let Checked { pace, snapshot, on_failure, self_metrics, log_sql, queries, targets, for_each, .. } = checked;
         let mut groups: Vec<Vec<(usize, QueryAtWork)>> = Vec::new();
         for (around, target) in arounds.into_iter().map(Arc::new).zip(&targets) {
             // Only the groups of this database are looked through: a snapshot is one of one database.
@@ -78,8 +79,10 @@ impl Schedule {
             for (index, plan) in queries.iter().enumerate() {
                 let plan = plan.at(target);
                 let together = |group: &&mut Vec<(usize, QueryAtWork)>| {
-                    // By interval, one snapshot holds the queries that are due together: those of one interval.
-                    snapshot && (matches!(pace, Pace::OnScrape { .. }) || group[0].1.plan.interval == plan.interval)
+                    // By interval, one snapshot holds the queries that are due together: those of one interval. So does a turn of
+                    // a loop.
+                    (snapshot || for_each.is_some())
+                        && (matches!(pace, Pace::OnScrape { .. }) || group[0].1.plan.interval == plan.interval)
                 };
                 let known = groups[others..].iter_mut().find(together);
                 let query = (index, QueryAtWork::new(index, plan, on_failure, log_sql, around.clone()));
@@ -108,7 +111,14 @@ impl Schedule {
         };
         let group = |queries: Vec<(usize, QueryAtWork)>| {
             let around = queries[0].1.around.clone();
-            Group::new(queries.into_iter().map(|(_, query)| query).collect(), snapshot, around)
+            let plans = queries.iter().map(|(index, query)| (*index, query.plan.clone())).collect();
+            let each = for_each.clone();
+            let each = each.map(|each| Each::new(each, plans, snapshot, on_failure, log_sql, around.clone()));
+            let group = Group::new(queries.into_iter().map(|(_, query)| query).collect(), snapshot, around);
+            match each {
+                Some(each) => group.looping(each),
+                None => group,
+            }
         };
         let groups = groups.into_iter().map(group).collect();
         Self { receiver, clock, pace, groups, vitals }

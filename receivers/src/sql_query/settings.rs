@@ -32,8 +32,8 @@ pub(crate) struct Settings {
     pub(crate) session: Vec<String>,
     /// Databases that are all read with the same queries; excludes the keys that name one.
     pub(crate) targets: Vec<Target>,
-    /// A query whose rows drive a loop. Not in this version.
-    pub(crate) for_each: Option<serde_json::Value>,
+    /// A query whose rows drive a loop: all queries are read once for each of them. For postgres.
+    pub(crate) for_each: Option<ForEach>,
     /// How two agents agree on who reads. Only `none` in this version.
     pub(crate) singleton: Option<String>,
     /// The queries.
@@ -65,6 +65,22 @@ pub(crate) struct Settings {
     pub(crate) storage: Option<String>,
     /// What is logged.
     pub(crate) telemetry: Telemetry,
+}
+
+/// A query whose rows drive a loop.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct ForEach {
+    /// The statement. Its columns are `$1`, `$2`, … in `session` and in the queries.
+    pub(crate) sql: String,
+    /// Columns that become attributes of every metric, and of the resource of every log record.
+    pub(crate) attribute_columns: Vec<String>,
+    /// How long it may take; by default as long as a query.
+    pub(crate) timeout: Option<Duration>,
+    /// Rows at most; past it nothing is read. Default 1000.
+    pub(crate) max_rows: u32,
+    /// Rows that are read for at the same time; 0 (default): as many as there are connections.
+    pub(crate) max_concurrency: u32,
 }
 
 /// One of several databases.
@@ -330,6 +346,12 @@ impl Default for Settings {
             storage: None,
             telemetry: Telemetry::default(),
         }
+    }
+}
+
+impl Default for ForEach {
+    fn default() -> Self {
+        Self { sql: String::new(), attribute_columns: Vec::new(), timeout: None, max_rows: 1000, max_concurrency: 0 }
     }
 }
 

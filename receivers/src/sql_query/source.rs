@@ -8,7 +8,7 @@ use pipeline::BoxFuture;
 use pipeline::mapping::MapError;
 use tokio::time::Instant;
 
-use super::intake::Intake;
+use super::intake::{Cells, Intake};
 
 /// A database that can be read.
 pub(crate) trait Source: Send + Sync {
@@ -36,7 +36,7 @@ pub(crate) struct Work {
     pub(crate) timeout: Duration,
     /// What stands for `$1`, `$2`, … in it; `None`: NULL.
     #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files have no loops over tenants"))]
-    pub(crate) parameters: Arc<[Option<Box<str>>]>,
+    pub(crate) parameters: Cells,
     /// Where its rows go.
     pub(crate) intake: Box<Intake>,
 }

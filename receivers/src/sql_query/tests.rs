@@ -217,6 +217,19 @@ fn a_server_is_named_in_one_way() {
         ["'password_file' cannot be set when the password is written"]
     );
     assert_eq!(
+        server("datasource: postgres://a@db/x\nsession: [set a = $$1]"),
+        ["'session' has parameters, which come from 'for_each'"]
+    );
+    assert_eq!(server("datasource: postgres://a@db/x\nfor_each: {sql: s}\nsession: [set a = $$1]"), [""; 0]);
+    assert_eq!(
+        server("datasource: postgres://a@db/x\nfor_each: {timeout: 0s, max_rows: 0}"),
+        [
+            "'for_each.sql' cannot be empty, or hold a NUL byte",
+            "'timeout' must be positive",
+            "'max_rows' must be at least 1"
+        ]
+    );
+    assert_eq!(
         server("datasource: postgres://a@db/x\nsession: [drop table t]"),
         ["'session' holds a statement that sets nothing"]
     );

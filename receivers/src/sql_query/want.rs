@@ -9,6 +9,8 @@ use super::intake::Intake;
 pub(crate) enum Want {
     /// Nobody names it.
     Nothing,
+    /// Its text, as the source writes it.
+    Text,
     /// Its text, its time or its state.
     Some,
     /// Its number.
@@ -18,6 +20,9 @@ pub(crate) enum Want {
 impl Intake {
     /// What the rules want of a column with this name.
     pub(crate) fn want(&self, column: &str) -> Want {
+        if self.takes_rows() {
+            return Want::Text;
+        }
         let logs = self.log_rules().iter().map(|rule| {
             let attributes = rule.attributes.iter().chain(&rule.resource_columns);
             named(column, std::iter::once(&rule.body).chain(attributes.map(|attribute| &attribute.column)))

@@ -101,12 +101,12 @@ impl Connection {
         began: pdata::UnixNanos,
         limits: &(dyn Fn() -> Limits + Sync),
     ) -> Result<(), Trouble> {
-        let columns = self.describe(sql, parameters.len(), intake, limits()).await?;
+        let (columns, wanted) = self.describe(sql, parameters.len(), intake, limits()).await?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
         let mut out = Out::default();
         let limited = self.limit(&mut out, limits());
-        out.bind_and_execute(parameters, columns.iter().map(Column::format));
+        out.bind_and_execute(&parameters[..wanted], columns.iter().map(Column::format));
         self.wire.send(&out).await?;
         if limited {
             self.done().await?;
@@ -135,7 +135,7 @@ impl Connection {
         given: usize,
         intake: &Intake,
         limits: Limits,
-    ) -> Result<Vec<Column>, Trouble> {
+    ) -> Result<(Vec<Column>, usize), Trouble> {
         let mut out = Out::default();
         let limited = self.limit(&mut out, limits);
         out.parse_and_describe(sql);
@@ -164,10 +164,12 @@ impl Connection {
             }
         }
         let statement = |why: String| Trouble::Ours(ReadError::new(Reason::Statement, why), false);
-        if wanted != given {
+        // One that does without the last columns of a loop is in order.
+        if wanted > given {
             return Err(statement(format!("the statement has {wanted} parameters ($1, …) and gets {given}")));
         }
-        columns?.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))
+        let columns = columns?.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))?;
+        Ok((columns, wanted))
     }
 
     /// Says other limits for what follows, in the same breath; whether there will be an answer to it.

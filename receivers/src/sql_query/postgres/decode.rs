@@ -134,6 +134,7 @@ impl Shape {
     fn of(oid: u32, want: Want) -> Self {
         match oid {
             _ if want == Want::Nothing => Self::Unused,
+            _ if want == Want::Text => Self::Text,
             16 => Self::Bool,
             20 => Self::Int8,
             21 => Self::Int2,

@@ -19,8 +19,8 @@ pub(crate) struct Postgres(Arc<Pool>);
 
 struct Pool {
     setup: Setup,
-    /// `session`, ready to stand in the transaction.
-    session: String,
+    /// `session`, each ready to stand in the transaction.
+    session: Vec<String>,
     shown: String,
     clock: Clock,
     slots: Arc<Semaphore>,
@@ -44,6 +44,12 @@ struct Flight {
     connection: Option<Connection>,
 }
 
+/// An attempt to connect. One that its deadline cuts short is a failure too.
+struct Attempt<'a> {
+    pool: &'a Pool,
+    ended: bool,
+}
+
 /// Waits between attempts to connect: from, and at most. A database is back for at most so long before it is seen.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 
@@ -56,7 +62,7 @@ const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 impl Postgres {
     /// A driver that connects when it is first asked to read.
     pub(crate) fn new(setup: Setup, clock: Clock) -> Self {
-        let session = setup.session.iter().map(|statement| format!("{}; ", local(statement))).collect();
+        let session = setup.session.iter().map(|statement| local(statement)).collect();
         Self(Arc::new(Pool {
             session,
             shown: setup.dsn.shown(),
@@ -118,6 +124,34 @@ fn local(statement: &str) -> String {
     }
 }
 
+/// A statement with parameters in place of `$1`, …, which `SET` cannot bind; `None` when there are not as many.
+fn filled(statement: &str, parameters: &[Option<Box<str>>]) -> Option<String> {
+    let mut sql = String::with_capacity(statement.len());
+    let mut rest = statement;
+    let mut quoted = false;
+    while let Some(at) = rest.find(['$', '\'']) {
+        sql.push_str(&rest[..at]);
+        let (sign, after) = rest[at..].split_at(1);
+        let digits = after.len() - after.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
+        quoted ^= sign == "'";
+        if sign == "'" || quoted || digits == 0 {
+            sql.push_str(sign);
+            rest = after;
+            continue;
+        }
+        let number: usize = after[..digits].parse().ok()?;
+        sql.push_str(&literal(parameters.get(number.checked_sub(1)?)?.as_deref().unwrap_or("")));
+        rest = &after[digits..];
+    }
+    Some(sql + rest)
+}
+
+/// A text as SQL has it, whatever `standard_conforming_strings` says.
+fn literal(text: &str) -> String {
+    let escape = if text.contains('\\') { " E" } else { "" };
+    format!("{escape}'{}'", text.replace('\'', "''").replace('\\', "\\\\"))
+}
+
 impl Pool {
     async fn read(self: Arc<Self>, mut job: Job) -> Vec<Done> {
         let asked = self.clock.wall();
@@ -133,8 +167,11 @@ impl Pool {
         let mut flight = Flight { pool: self.clone(), connection: None };
         let start = self.clock.now();
         let first = job.works.first().map_or(Duration::ZERO, |work| work.timeout);
+        // The queries of a job are in one turn of a loop, so they have the same parameters.
+        let parameters = job.works.first().map(|work| work.parameters.clone());
+        let session = self.session(parameters.as_deref().unwrap_or_default());
         let until = self.until(start, first, job.deadline);
-        let began = timeout_at(until, flight.begin(job.snapshot, start + first, job.deadline)).await;
+        let began = timeout_at(until, flight.begin(job.snapshot, &session, start + first, job.deadline)).await;
         let began = began.unwrap_or_else(|_| Err(self.slow_start(flight.connection.is_some())));
         if let Err(error) = began {
             return refuse(job, asked, &error);
@@ -163,6 +200,11 @@ impl Pool {
     fn limits(&self, now: Instant, end: Instant, deadline: Instant) -> Limits {
         let deadline = deadline - slack(deadline.saturating_duration_since(now));
         Limits::within(end.min(deadline).saturating_duration_since(now))
+    }
+
+    /// What is set for a read with these parameters. The query that a loop goes over has none yet, so what needs them is left out.
+    fn session(&self, parameters: &[Option<Box<str>>]) -> String {
+        self.session.iter().filter_map(|statement| Some(filled(statement, parameters)? + "; ")).collect()
     }
 
     /// When we give up ourselves: a little after the server should have, so that it can say why and the connection lives on.
@@ -195,10 +237,9 @@ impl Pool {
         {
             return Err(error.clone());
         }
-        // Counted before the attempt: one that its deadline cuts short is a failure too.
-        let slow = self.slow_start(false);
-        lock(&self.outage).failed(now, slow);
+        let mut attempt = Attempt { pool: self, ended: false };
         let opened = Connection::open(&self.setup.dsn, self.setup.max_cell_bytes, now).await;
+        attempt.ended = true;
         let mut outage = lock(&self.outage);
         match opened {
             Ok(connection) => {
@@ -207,7 +248,7 @@ impl Pool {
             }
             Err(trouble) => {
                 let error = trouble.tell(self.asked(""));
-                outage.wait = outage.wait.take().map(|(until, _)| (until, error.clone()));
+                outage.failed(self.clock.now(), error.clone());
                 Err(error)
             }
         }
@@ -221,6 +262,10 @@ impl Pool {
 impl Outage {
     /// Doubles the wait, up to a bound, and takes a random half off: agents that lost a database together come back apart.
     fn failed(&mut self, now: Instant, error: ReadError) {
+        if self.wait.as_ref().is_some_and(|(until, _)| now < *until) {
+            // Attempts that ran side by side are one failure.
+            return;
+        }
         let most = BACK_OFF.0.saturating_mul(1 << self.failures.min(16)).min(BACK_OFF.1);
         let nanos = u64::try_from(most.as_nanos()).unwrap_or(u64::MAX);
         let wait = Duration::from_nanos(nanos / 2 + RandomState::new().hash_one(self.failures) % (nanos / 2).max(1));
@@ -231,23 +276,23 @@ impl Outage {
 
 impl Flight {
     /// Connects if need be, and begins. A connection that was lost while it was idle is no failure: a new one is opened.
-    async fn begin(&mut self, snapshot: bool, end: Instant, deadline: Instant) -> Result<(), ReadError> {
+    async fn begin(&mut self, snapshot: bool, session: &str, end: Instant, deadline: Instant) -> Result<(), ReadError> {
         let pool = self.pool.clone();
         let (connection, used) = pool.connection().await?;
         let limits = pool.limits(pool.clock.now(), end, deadline);
-        let begun = self.connection.insert(connection).begin(snapshot, limits, &pool.session).await;
+        let begun = self.connection.insert(connection).begin(snapshot, limits, session).await;
         let begun = match begun {
             Err(trouble) if used && trouble.is_lost_connection() => {
                 self.connection = None;
                 // The others that were idle have most likely been lost with it.
                 lock(&pool.idle).clear();
-                self.connection.insert(pool.open().await?).begin(snapshot, limits, &pool.session).await
+                self.connection.insert(pool.open().await?).begin(snapshot, limits, session).await
             }
             other => other,
         };
         let Err(trouble) = begun else { return Ok(()) };
         let mut error = trouble.tell(pool.asked(""));
-        if !pool.session.is_empty() && matches!(trouble, Trouble::Server(_)) && !trouble.breaks() {
+        if !session.is_empty() && matches!(trouble, Trouble::Server(_)) && !trouble.breaks() {
             error.why = format!("the transaction could not be begun (session): {}", error.why);
         }
         if let Some(connection) = self.connection.take() {
@@ -323,6 +368,14 @@ impl Flight {
     }
 }
 
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            lock(&self.pool.outage).failed(self.pool.clock.now(), self.pool.slow_start(false));
+        }
+    }
+}
+
 impl Drop for Flight {
     fn drop(&mut self) {
         self.abandon();
@@ -362,13 +415,34 @@ mod tests {
     }
 
     #[test]
+    fn parameters_of_a_loop_are_texts_and_nothing_else() {
+        let parameters = [Some("7".into()), Some("o'k\\".into()), None];
+        for (written, sent) in [
+            ("SET LOCAL a.b = $1", Some("SET LOCAL a.b = '7'")),
+            ("SET LOCAL a.b = $2", Some("SET LOCAL a.b =  E'o''k\\\\'")),
+            ("SET LOCAL a.b = $3", Some("SET LOCAL a.b = ''")),
+            ("SET LOCAL a.b = '$1' || $", Some("SET LOCAL a.b = '$1' || $")),
+            ("select set_config('a', $1, true), $2", Some("select set_config('a', '7', true),  E'o''k\\\\'")),
+            ("SET LOCAL a.b = $4", None),
+            ("SET LOCAL a.b = $0", None),
+        ] {
+            assert_eq!(filled(written, &parameters).as_deref(), sent, "{written}");
+        }
+        assert_eq!(filled("SET LOCAL a.b = $1", &[]), None);
+    }
+
+    #[test]
     fn waits_between_attempts_grow_to_a_bound_and_are_not_all_the_same() {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut outage = Outage::default();
         let waits: Vec<Duration> = (0..40)
             .map(|_| {
                 outage.failed(now, early_end());
-                outage.wait.as_ref().unwrap().0 - now
+                let until = outage.wait.as_ref().unwrap().0;
+                let wait = until - now;
+                outage.failed(now, early_end());
+                now = until;
+                wait
             })
             .collect();
         assert!(waits[0] >= BACK_OFF.0 / 2 && waits[0] < BACK_OFF.0);
