@@ -1,1 +1,3 @@
 //! receivers
+#[cfg(feature = "webhook")]
+mod webhook;

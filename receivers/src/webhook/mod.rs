@@ -1,0 +1,3 @@
+//! Receiver `webhook`: signed events over HTTP, counted exactly once.
+
+pub(crate) mod verify;
