@@ -2,11 +2,14 @@
 
 mod graph;
 
+use std::collections::{HashMap, HashSet};
+
 use crate::document::{Document, Pipeline, Reference};
-use crate::id::fold_kind;
+use crate::id::{ComponentId, fold_kind};
+use crate::place::Place;
 use crate::problem::{Problem, Problems};
 use crate::section::Section;
-use crate::suggest;
+use crate::{redact, suggest};
 
 /// A type of component that the agent knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +62,9 @@ impl Known {
     }
 }
 
+/// After how many problems references that lead nowhere get no help.
+const MAX_HELPED: usize = 50;
+
 /// The classes, each with the word for one of its components.
 const CLASSES: &[(&str, &str)] = &[
     ("receivers", "receiver"),
@@ -80,8 +86,8 @@ pub fn check(document: &Document, known: &Known) -> Problems {
     for pipeline in &document.service.pipelines {
         check_pipeline(pipeline, document, &mut problems);
     }
-    let extensions: Vec<&Section> = document.extensions.iter().collect();
-    references("service::extensions", "extension", &document.service.extensions, &extensions, &mut problems);
+    let extensions = &document.service.extensions;
+    references("service::extensions", "extensions", "extension", extensions, document, &mut problems);
     graph::check(document, &mut problems);
     problems.sort();
     problems
@@ -124,27 +130,30 @@ fn kind(section: &Section, class: &str, word: &str, known: &Known) -> Option<Pro
 /// The help for a component under the wrong class.
 fn other_class(kind: &str, class: &str, known: &Known) -> Option<String> {
     let (other, word) = CLASSES.iter().find(|(other, _)| *other != class && known.find(other, kind).is_some())?;
-    let article = if word.starts_with('e') { "an" } else { "a" };
-    Some(format!("{kind:?} is {article} {word}: put it under `{other}`"))
+    Some(format!("{kind:?} is {} {word}: put it under `{other}`", article(word)))
 }
 
 /// What every configuration needs.
 fn required(document: &Document, problems: &mut Problems) {
-    if document.incomplete {
-        return;
+    let gaps = &document.gaps;
+    let classes = [("receivers", "receiver", &document.receivers), ("exporters", "exporter", &document.exporters)];
+    for (class, word, sections) in classes {
+        if !sections.is_empty() || !document.connectors.is_empty() || gaps.lacks(class) {
+            continue;
+        }
+        let problem = Problem::error(format!("no {word} configuration specified in config"));
+        problems.push(match gaps.wiped(class) {
+            Some(place) => problem.at(place).with_path(class).with_help(format!(
+                "`{class}:` with nothing in it wipes what earlier files have there; `{class}: {{}}` leaves it"
+            )),
+            None => problem.with_help(format!("add `{class}:` with a {word} in it")),
+        });
     }
-    let connected = !document.connectors.is_empty();
-    if document.receivers.is_empty() && !connected {
-        problems.push(Problem::error("no receiver configuration specified in config"));
-    }
-    if document.exporters.is_empty() && !connected {
-        problems.push(Problem::error("no exporter configuration specified in config"));
-    }
-    if document.service.pipelines.is_empty() {
+    if document.service.pipelines.is_empty() && !gaps.service {
         problems.push(
             Problem::error("service::pipelines: service must have at least one pipeline")
                 .with_path("service::pipelines")
-                .with_help("add service: {pipelines: {metrics: {receivers: […], exporters: […]}}}"),
+                .with_help("add service: {pipelines: {metrics: {receivers: [...], exporters: [...]}}}"),
         );
     }
 }
@@ -161,37 +170,61 @@ fn check_pipeline(pipeline: &Pipeline, document: &Document, problems: &mut Probl
     if !pipeline.incomplete && pipeline.exporters.is_empty() {
         problems.push(missing("exporter"));
     }
-    let with_connectors =
-        |sections: &'_ [Section]| -> Vec<Section> { sections.iter().chain(&document.connectors).cloned().collect() };
-    let path = &pipeline.path;
-    let receivers = with_connectors(&document.receivers);
-    let exporters = with_connectors(&document.exporters);
-    references(path, "receiver", &pipeline.receivers, &receivers.iter().collect::<Vec<_>>(), problems);
-    let processors: Vec<&Section> = document.processors.iter().collect();
-    references(path, "processor", &pipeline.processors, &processors, problems);
-    references(path, "exporter", &pipeline.exporters, &exporters.iter().collect::<Vec<_>>(), problems);
+    for (class, word, list) in [
+        ("receivers", "receiver", &pipeline.receivers),
+        ("processors", "processor", &pipeline.processors),
+        ("exporters", "exporter", &pipeline.exporters),
+    ] {
+        references(&pipeline.path, class, word, list, document, problems);
+    }
 }
 
 /// Finds references that lead nowhere and references that are written twice.
-fn references(path: &str, word: &str, list: &[Reference], sections: &[&Section], problems: &mut Problems) {
-    for (index, reference) in list.iter().enumerate() {
-        let id = reference.id.to_string();
+fn references(path: &str, class: &str, word: &str, list: &[Reference], document: &Document, problems: &mut Problems) {
+    // A connector is an exporter of one pipeline and a receiver of another.
+    let connectors = matches!(class, "receivers" | "exporters");
+    let lacking = document.gaps.lacks(class) || (connectors && document.gaps.lacks("connectors"));
+    let others = if connectors { document.connectors.as_slice() } else { &[] };
+    let ids: HashSet<&ComponentId> = document.class(class).iter().chain(others).map(Section::id).collect();
+    let mut first: HashMap<&ComponentId, Place> = HashMap::new();
+    for reference in list {
+        let id = if reference.hidden { redact::REDACTED.to_owned() } else { reference.id.to_string() };
         let at = |problem: Problem| problem.at(reference.place).with_path(&*reference.path);
-        if !sections.iter().any(|section| *section.id() == reference.id) {
-            let ids: Vec<String> = sections.iter().map(|section| section.id().to_string()).collect();
-            let names: Vec<&str> = ids.iter().map(String::as_str).collect();
-            let mut problem = at(Problem::error(format!("{path}: references {word} {id:?} which is not configured")));
-            problem.help = suggest::help(&id, &names).map(|help| help.replace("known here", "configured"));
-            problems.push(problem);
+        if !lacking && !problems.is_full() && !ids.contains(&reference.id) {
+            let problem = at(Problem::error(format!("{path}: references {word} {id:?} which is not configured")));
+            // Whoever has more wrong ids than this has another mistake, and looking for words costs ids times ids.
+            let help =
+                if problems.len() < MAX_HELPED { not_configured(&reference.id, class, &ids, document) } else { None };
+            problems.push(match help {
+                Some(help) => problem.with_help(help),
+                None => problem,
+            });
         }
-        if let Some(first) = list[..index].iter().find(|first| first.id == reference.id) {
+        if let Some(first) = first.insert(&reference.id, reference.place) {
             problems.push(
                 at(Problem::error(format!("{path}: references {word} {id:?} multiple times")))
-                    .with_related("first named", first.place)
+                    .with_related("first named", first)
                     .with_help("name it once"),
             );
         }
     }
+}
+
+/// The help for a reference that leads nowhere.
+fn not_configured(id: &ComponentId, class: &str, ids: &HashSet<&ComponentId>, document: &Document) -> Option<String> {
+    let written = id.to_string();
+    let configured = |class: &str| document.class(class).iter().any(|section| section.id() == id);
+    if let Some((_, word)) = CLASSES.iter().find(|(other, _)| *other != class && configured(other)) {
+        return Some(format!("{written:?} is configured as {} {word}", article(word)));
+    }
+    let mut names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    suggest::help(&written, &names).map(|help| help.replace("known here", "configured"))
+}
+
+fn article(word: &str) -> &'static str {
+    if word.starts_with('e') { "an" } else { "a" }
 }
 
 #[cfg(test)]

@@ -28,14 +28,25 @@ const MAX_PROBLEM_ROUNDS: usize = 64;
 /// How many nulls of one section may stand for a default; each costs one pass.
 const MAX_NULL_ROUNDS: usize = 512;
 
-/// Decodes a node. `name` is what messages call the root, `path` the keys that lead to it, `key` where the last of
-/// them stands.
-pub(crate) fn decode<T: DeserializeOwned>(node: &Node, name: &str, path: &str, key: Place) -> Result<T, Problems> {
-    let context = Context { name, path, key, state: RefCell::default() };
-    let root = Path { parent: None, node: identity(node), segment: Segment::Root };
+/// How messages speak of the root of a decoding.
+pub(crate) struct Root<'a> {
+    /// Its name, such as `sql_query/inventory`.
+    pub(crate) name: &'a str,
+    /// What stands before the names of values in it; the Collector has none for components.
+    pub(crate) prefix: &'a str,
+    /// The keys that lead to it, joined with `::`.
+    pub(crate) path: &'a str,
+    /// Where the last of those keys stands.
+    pub(crate) key: Place,
+}
+
+/// Decodes a node.
+pub(crate) fn decode<T: DeserializeOwned>(node: &Node, root: Root<'_>) -> Result<T, Problems> {
+    let context = Context { root, state: RefCell::default() };
+    let top = Path { parent: None, node: identity(node), segment: Segment::Root };
     let (mut told, mut nulls) = (0, 0);
     let decoded = loop {
-        let error = match T::deserialize(Cursor::new(&context, node, &root, NullRule::Zero)) {
+        let error = match T::deserialize(Cursor::new(&context, node, &top, NullRule::Zero)) {
             Ok(value) => break Some(value),
             Err(error) => error,
         };
@@ -49,19 +60,19 @@ pub(crate) fn decode<T: DeserializeOwned>(node: &Node, name: &str, path: &str, k
             Next::AfterProblem | Next::Stop => break None,
         }
     };
-    let mut problems = context.state.into_inner().problems;
+    let State { mut problems, removed, .. } = context.state.into_inner();
     problems.sort();
+    // With a value missing that was told elsewhere, whatever the component finds next would only follow from that.
+    let whole = !removed.values().any(|why| *why == Removed::Wrong);
     match decoded {
-        Some(value) if !problems.has_errors() => Ok(value),
+        Some(value) if whole && !problems.has_errors() => Ok(value),
         _ => Err(problems),
     }
 }
 
 /// What all cursors of one decoding share.
 struct Context<'a> {
-    name: &'a str,
-    path: &'a str,
-    key: Place,
+    root: Root<'a>,
     state: RefCell<State>,
 }
 
@@ -74,6 +85,8 @@ struct State {
     gaps: HashSet<usize>,
     /// Unknown keys that were told in an earlier round.
     told: HashSet<usize>,
+    /// Keys that an unknown key of the same map was surely meant to be.
+    meant: HashSet<(usize, &'static str)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -127,11 +140,17 @@ impl Context<'_> {
         if !self.state.borrow_mut().told.insert(identity(&entry.node)) {
             return;
         }
+        if self.state.borrow().problems.is_full() {
+            return self.tell(Problem::error("").at(entry.place));
+        }
+        if let Some(meant) = suggest::nearest(&entry.key, fields.iter().copied()) {
+            self.state.borrow_mut().meant.insert((identity(parent), meant));
+        }
         let hidden = matches!(parent.origin, Origin::Environment(_));
         let key = if hidden { redact::REDACTED } else { &entry.key };
-        let mut problem = Problem::error(format!("'{}' has invalid keys: {key}", path.relative(self.name)))
+        let mut problem = Problem::error(format!("'{}' has invalid keys: {key}", path.relative(&self.root)))
             .at(entry.place)
-            .with_path(format!("{}::{key}", path.absolute(self.path)));
+            .with_path(format!("{}::{key}", path.absolute(self.root.path)));
         problem.help = if hidden { None } else { suggest::help(key, fields) };
         self.tell(problem);
     }
@@ -141,7 +160,7 @@ impl Context<'_> {
         let Error { kind, spot } = error;
         let Some(spot) = spot else {
             // Every cursor adds its place; only an error made outside of one has none.
-            self.tell(Problem::error(format!("'{}' {}", self.name, kind.message())).with_path(self.path));
+            self.tell(Problem::error(format!("'{}' {}", self.root.name, kind.message())).with_path(self.root.path));
             return Next::Stop;
         };
         let (removed, next) = match kind {
@@ -166,10 +185,11 @@ impl Context<'_> {
     fn follows(&self, path: &Path<'_>, node: &Node, kind: &Kind) -> bool {
         let state = self.state.borrow();
         match kind {
-            Kind::MissingField(field) => node
-                .as_map()
-                .and_then(|map| map.get(field))
-                .is_some_and(|value| state.removed.get(&identity(value)) == Some(&Removed::Wrong)),
+            Kind::MissingField(field) => {
+                let value = node.as_map().and_then(|map| map.get(field));
+                state.meant.contains(&(identity(node), *field))
+                    || value.is_some_and(|value| state.removed.get(&identity(value)) == Some(&Removed::Wrong))
+            }
             _ => state.gaps.contains(&path.node),
         }
     }
@@ -182,7 +202,7 @@ impl Context<'_> {
             ancestors.push(path.node);
             above = path.parent;
         }
-        let secret = node.origin != Origin::Written || path.is_secret() || redact::is_secret_key(self.name);
+        let secret = node.origin != Origin::Written || path.is_secret() || redact::is_secret_key(self.root.name);
         let value = match &node.value {
             Value::Plain(text) | Value::Text(text) => Some(text.as_str()),
             _ => node.text(),
@@ -191,9 +211,9 @@ impl Context<'_> {
             node: path.node,
             follows: self.follows(path, node, kind),
             ancestors,
-            place: if path.parent.is_none() && self.key.is_written() { self.key } else { node.place },
-            name: path.relative(self.name),
-            path: path.absolute(self.path),
+            place: if path.parent.is_none() && self.root.key.is_written() { self.root.key } else { node.place },
+            name: path.relative(&self.root),
+            path: path.absolute(self.root.path),
             found: node.type_name(),
             value: value.map(str::to_owned),
             quoted: matches!(node.value, Value::Text(_)),
@@ -209,11 +229,11 @@ impl<'a> Path<'a> {
     }
 
     /// `queries[0].timeout`, as the Collector's messages have it.
-    fn relative(&self, root: &str) -> String {
-        let Some(parent) = self.parent else { return root.to_owned() };
-        let above = if parent.parent.is_none() { String::new() } else { parent.relative(root) };
+    fn relative(&self, root: &Root<'_>) -> String {
+        let Some(parent) = self.parent else { return root.name.to_owned() };
+        let above = if parent.parent.is_none() { root.prefix.to_owned() } else { parent.relative(root) };
         match self.segment {
-            Segment::Root => root.to_owned(),
+            Segment::Root => root.name.to_owned(),
             Segment::Field(key) if above.is_empty() => key.to_owned(),
             Segment::Field(key) => format!("{above}.{key}"),
             Segment::Key(key) => format!("{above}[{key}]"),

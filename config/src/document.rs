@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use crate::id::{ComponentId, PipelineId};
-use crate::node::{Entry, Map, Node, Value};
+use crate::node::{Entry, Map, Node, Origin, Value};
 use crate::place::Place;
 use crate::problem::{Problem, Problems};
+use crate::redact::{self, REDACTED};
 use crate::section::Section;
 use crate::{service, suggest};
 
@@ -27,8 +28,19 @@ pub struct Document {
     pub extensions: Vec<Section>,
     /// What runs.
     pub service: Service,
-    /// Classes of which a part could not be read: what is not in them may have been written.
-    pub(crate) incomplete: bool,
+    /// What could not be read.
+    pub(crate) gaps: Gaps,
+}
+
+/// Parts that could not be read: what is not found in them may have been written all the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gaps {
+    /// Classes.
+    classes: Vec<&'static str>,
+    /// Whether a part of the service could not be read.
+    pub(crate) service: bool,
+    /// Classes that are written and null, which wipes what earlier files have there.
+    wiped: Vec<(&'static str, Place)>,
 }
 
 /// What runs: pipelines, extensions, own telemetry.
@@ -70,6 +82,8 @@ pub struct Reference {
     pub place: Place,
     /// The keys that lead to it, such as `service::pipelines::metrics::receivers[0]`.
     pub path: String,
+    /// Whether the text came from the environment and must not be shown in problems.
+    pub(crate) hidden: bool,
 }
 
 impl Document {
@@ -98,23 +112,46 @@ pub(crate) fn read(root: &Node, problems: &mut Problems) -> Option<Document> {
         );
         return None;
     };
-    check_keys(map, ROOT_KEYS, "", "", problems);
-    let before = problems.clone();
-    let mut class = |name: &str| sections(map, name, problems);
+    check_keys(map, &root.origin, ROOT_KEYS, ("", ""), problems);
+    let mut gaps = Gaps::default();
+    // Under a key with a typing mistake stands what is then missing.
+    let unknown = map.iter().filter(|entry| !ROOT_KEYS.contains(&&*entry.key));
+    gaps.classes.extend(unknown.filter_map(|entry| suggest::nearest(&entry.key, ROOT_KEYS.iter().copied())));
+    let mut class = |name: &'static str| sections(map, name, &mut gaps, problems);
     let (receivers, processors, exporters) = (class("receivers"), class("processors"), class("exporters"));
     let (connectors, extensions) = (class("connectors"), class("extensions"));
+    let told = problems.len();
     let service = service::read(map.entry("service"), problems);
-    let incomplete = *problems != before;
-    Some(Document { receivers, processors, exporters, connectors, extensions, service, incomplete })
+    gaps.service = problems.len() > told || gaps.lacks("service");
+    Some(Document { receivers, processors, exporters, connectors, extensions, service, gaps })
 }
 
-/// Tells every key of a map that is not among `known`.
-pub(crate) fn check_keys(map: &Map, known: &[&str], name: &str, path: &str, problems: &mut Problems) {
+impl Gaps {
+    /// Whether a part of this class could not be read.
+    pub(crate) fn lacks(&self, class: &str) -> bool {
+        self.classes.contains(&class)
+    }
+
+    /// Where a class is written as null.
+    pub(crate) fn wiped(&self, class: &str) -> Option<Place> {
+        self.wiped.iter().find(|(wiped, _)| *wiped == class).map(|(_, place)| *place)
+    }
+}
+
+/// Tells every key of a map that is not among `known`. The map has a name in messages, and a path.
+pub(crate) fn check_keys(
+    map: &Map,
+    origin: &Origin,
+    known: &[&str],
+    (name, path): (&str, &str),
+    problems: &mut Problems,
+) {
     for entry in map.iter().filter(|entry| !known.contains(&&*entry.key)) {
-        let full = if path.is_empty() { entry.key.to_string() } else { format!("{path}::{}", entry.key) };
-        let mut problem =
-            Problem::error(format!("'{name}' has invalid keys: {}", entry.key)).at(entry.place).with_path(full);
-        problem.help = suggest::help(&entry.key, known);
+        let hidden = matches!(origin, Origin::Environment(_));
+        let key = if hidden { REDACTED } else { &entry.key };
+        let full = if path.is_empty() { key.to_owned() } else { format!("{path}::{key}") };
+        let mut problem = Problem::error(format!("'{name}' has invalid keys: {key}")).at(entry.place).with_path(full);
+        problem.help = if hidden || problems.is_full() { None } else { suggest::help(key, known) };
         problems.push(problem);
     }
 }
@@ -141,16 +178,25 @@ pub(crate) fn map_of<'n>(entry: Option<&'n Entry>, name: &str, path: &str, probl
 }
 
 /// The sections of one class.
-fn sections(root: &Map, class: &str, problems: &mut Problems) -> Vec<Section> {
-    let Some(map) = map_of(root.entry(class), class, class, problems) else { return Vec::new() };
+fn sections(root: &Map, class: &'static str, gaps: &mut Gaps, problems: &mut Problems) -> Vec<Section> {
+    let Some(map) = map_of(root.entry(class), class, class, problems) else {
+        match root.entry(class) {
+            Some(entry) if entry.node.is_null() => gaps.wiped.push((class, entry.place)),
+            Some(_) => gaps.classes.push(class),
+            None => {}
+        }
+        return Vec::new();
+    };
+    let origin = root.get(class).map(|node| node.origin.clone()).unwrap_or_default();
     let mut first: HashMap<(String, Option<String>), Place> = HashMap::new();
     let mut sections = Vec::with_capacity(map.len());
     for entry in map.iter() {
         let path = format!("{class}::{}", entry.key.trim());
-        let id: ComponentId = match entry.key.parse() {
+        let id = match entry.key.parse::<ComponentId>() {
             Ok(id) => id,
             Err(problem) => {
-                problems.push(Problem::at(problem, entry.place).with_path(path));
+                problems.push(id_problem(problem.with_path(path), class, &entry.key, &origin).at(entry.place));
+                gaps.classes.push(class);
                 continue;
             }
         };
@@ -170,4 +216,14 @@ fn sections(root: &Map, class: &str, problems: &mut Problems) -> Vec<Section> {
         sections.push(Section::new(id, path, entry.place, entry.node.clone()));
     }
     sections
+}
+
+/// What is wrong with an id, without the id when it came from the environment; then the path ends above it.
+pub(crate) fn id_problem(mut problem: Problem, above: &str, id: &str, origin: &Origin) -> Problem {
+    if matches!(origin, Origin::Environment(_)) {
+        problem.path = above.to_owned();
+        problem.message = redact::message(&problem.message, id);
+        problem.help = origin.reference().map(|reference| format!("the value comes from {reference}"));
+    }
+    problem
 }

@@ -5,10 +5,12 @@
 //! the text beside it, for targets that want a string. A reference inside other text gives its text. Text that came
 //! in is looked at again, as the Collector does, so that a default may hold a reference.
 
+mod patchwork;
 mod retrieve;
 
 use std::sync::Arc;
 
+use self::patchwork::Patchwork;
 use self::retrieve::{Found, Retriever};
 use crate::environment::Environment;
 use crate::files::Files;
@@ -42,7 +44,7 @@ struct Expander<'a> {
 
 /// A text on its way through its references.
 struct Journey<'n> {
-    /// The value as it was written.
+    /// The value as it was written, for messages.
     written: &'n str,
     place: Place,
     path: &'n str,
@@ -82,19 +84,21 @@ impl Expander<'_> {
                 }
             }
             Value::Plain(text) | Value::Text(text) if text.contains('$') => {
-                let written = std::mem::take(text);
-                let origin = node.origin.clone();
+                let text = std::mem::take(text);
+                let origin = std::mem::take(&mut node.origin);
+                // Text that came through a reference must not be shown: the reference is.
+                let written = origin.reference().unwrap_or(&text).to_owned();
                 let journey =
                     Journey { written: &written, place: node.place, path, steps, origin, target: Target::Value };
-                *node = self.leaf(journey, depth);
+                *node = self.leaf(text, journey, depth);
             }
             _ => {}
         }
     }
 
     /// Expands one scalar.
-    fn leaf(&mut self, mut journey: Journey<'_>, depth: usize) -> Node {
-        match self.text(journey.written.to_owned(), &mut journey, depth) {
+    fn leaf(&mut self, text: String, mut journey: Journey<'_>, depth: usize) -> Node {
+        match self.text(text, &mut journey, depth) {
             Ok(Outcome::Text(text)) => {
                 Node { value: Value::Text(text), place: journey.place, raw: None, origin: journey.origin }
             }
@@ -107,33 +111,34 @@ impl Expander<'_> {
     }
 
     /// Replaces references until there is none, then `$$` by `$`.
-    fn text(&mut self, mut text: String, journey: &mut Journey<'_>, depth: usize) -> Result<Outcome, Problem> {
-        while let Some((from, to)) = find_reference(&text) {
+    fn text(&mut self, text: String, journey: &mut Journey<'_>, depth: usize) -> Result<Outcome, Problem> {
+        let mut text = Patchwork::new(text, journey.origin != Origin::Written);
+        while let Some((from, to)) = find_reference(text.as_str()) {
             journey.steps += 1;
             if journey.steps > MAX_STEPS {
                 return Err(
                     Problem::error("too many recursive expansions").with_help("a reference leads back to itself")
                 );
             }
-            let uri = text[from + 2..to - 1].to_owned();
-            let found = self.retriever.retrieve(&uri, journey.origin.reference().map(|_| journey.written))?;
+            let uri = text.as_str()[from + 2..to - 1].to_owned();
+            let tainted = text.is_foreign(from, to);
+            let mut found = self.retriever.retrieve(&uri, tainted.then_some(journey.written))?;
+            found.foreign |= tainted;
             self.charge_text(found.raw.len())?;
-            if let Some(name) = &found.unset {
-                self.warn_unset(name, journey);
-            }
+            self.warn(&found, tainted, journey);
             if found.foreign {
                 journey.origin = found.origin(journey.written);
             }
-            if from == 0 && to == text.len() && journey.target == Target::Value {
-                if let Some(node) = self.whole(&found, journey, depth)? {
-                    return Ok(Outcome::Node(Box::new(node)));
-                }
-                text = found.raw;
-            } else {
-                text.replace_range(from..to, &found.raw);
+            if from == 0
+                && to == text.as_str().len()
+                && journey.target == Target::Value
+                && let Some(node) = self.whole(&found, journey, depth)?
+            {
+                return Ok(Outcome::Node(Box::new(node)));
             }
+            text.replace(from, to, &found.raw, found.foreign);
         }
-        Ok(Outcome::Text(text.replace("$$", "$")))
+        Ok(Outcome::Text(text.as_str().replace("$$", "$")))
     }
 
     /// What a reference gives that is the whole value, when that is not a string.
@@ -192,12 +197,31 @@ impl Expander<'_> {
         Ok(())
     }
 
-    fn warn_unset(&mut self, name: &str, journey: &Journey<'_>) {
-        let message = format!("Configuration references unset environment variable {name:?}");
-        let help = format!(
-            "set it, give a default with ${{env:{name}:-default}}, or write $${{{name}}} to keep the text ${{{name}}}"
-        );
-        self.problems.push(Problem::warning(message).at(journey.place).with_path(journey.path).with_help(help));
+    /// What is allowed and seldom meant: a variable that is not set, `$$` in text from outside.
+    fn warn(&mut self, found: &Found, tainted: bool, journey: &Journey<'_>) {
+        let mut tell = |message: String, help: String| {
+            self.problems.push(Problem::warning(message).at(journey.place).with_path(journey.path).with_help(help));
+        };
+        match &found.unset {
+            Some(_) if tainted => tell(
+                "Configuration references unset environment variable in the text behind a reference".to_owned(),
+                "write `$$` for each `$` there to keep it as text".to_owned(),
+            ),
+            Some(name) => tell(
+                format!("Configuration references unset environment variable {name:?}"),
+                format!(
+                    "set it, give a default with ${{env:{name}:-default}}, or write $${{{name}}} to keep the text ${{{name}}}"
+                ),
+            ),
+            None => {}
+        }
+        // The Collector's rule that `$$` is `$` holds for text from outside too, where nobody expects it.
+        if found.foreign && found.raw.contains("$$") {
+            tell(
+                format!("the text behind {} holds `$$`, which is read as `$`", journey.written),
+                "write each `$` of it twice there, or take a text without `$$`".to_owned(),
+            );
+        }
     }
 
     /// A YAML file that cannot be read is text, as in the Collector; its writer wants to know.

@@ -70,14 +70,17 @@ impl FromStr for ComponentId {
         let mut letters = kind.chars();
         let starts_well = letters.next().is_some_and(|c| c.is_ascii_alphabetic());
         let goes_on_well = letters.all(|c| c.is_ascii_alphanumeric() || c == '_');
-        if !starts_well || !goes_on_well || kind.len() > MAX_KIND_CHARS {
+        if kind.len() > MAX_KIND_CHARS {
+            return Err(Problem::error(format!("the type {kind:?} is longer than {MAX_KIND_CHARS} characters")));
+        }
+        if !starts_well || !goes_on_well {
             let folded: String = kind.chars().map(|c| if c == '-' { '_' } else { c }).collect();
             let problem = Problem::error(format!("invalid character(s) in type {kind:?}"));
             return Err(problem.with_help(
                 if folded != kind && folded.starts_with(|c: char| c.is_ascii_alphabetic()) {
                     format!("a type has letters, digits and `_`: did you mean `{folded}`?")
                 } else {
-                    "a type starts with a letter and has up to 63 letters, digits and `_`".to_owned()
+                    "a type starts with a letter and has letters, digits and `_`".to_owned()
                 },
             ));
         }

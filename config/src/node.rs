@@ -110,6 +110,15 @@ impl Node {
         }
     }
 
+    /// The name of the node's kind in the Collector's messages.
+    pub(crate) fn kind_name(&self) -> &'static str {
+        match &self.value {
+            Value::List(_) => "slice",
+            Value::Map(_) => "map",
+            _ => self.type_name(),
+        }
+    }
+
     /// How many nodes it is, itself included.
     pub(crate) fn count(&self) -> usize {
         1 + match &self.value {
@@ -216,6 +225,8 @@ impl std::fmt::Debug for Node {
             Value::Broken => f.write_str("<broken>"),
             Value::Plain(_) | Value::Text(_) => f.write_str(self.type_name()),
             Value::List(items) => f.debug_list().entries(items).finish(),
+            // A secret that reads as a map has its text in the keys.
+            Value::Map(_) if matches!(self.origin, Origin::Environment(_)) => f.write_str("map"),
             Value::Map(map) => f.debug_map().entries(map.iter().map(|entry| (&entry.key, &entry.node))).finish(),
         }
     }

@@ -134,6 +134,11 @@ impl Problems {
         self.omitted
     }
 
+    /// Whether more would only be counted; then there is no use in looking for the right word.
+    pub(crate) fn is_full(&self) -> bool {
+        self.list.len() >= MAX_PROBLEMS
+    }
+
     /// Whether one of them is an error.
     pub fn has_errors(&self) -> bool {
         self.omitted_error || self.list.iter().any(Problem::is_error)
@@ -239,5 +244,7 @@ impl std::fmt::Display for Problems {
         Ok(())
     }
 }
+
+impl std::error::Error for Problem {}
 
 impl std::error::Error for Problems {}

@@ -1,5 +1,7 @@
 //! What must not be shown, and how it is cut out of lines and messages.
 
+use crate::suggest;
+
 /// What stands where a secret was.
 pub(crate) const REDACTED: &str = "[REDACTED]";
 
@@ -34,7 +36,18 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
     if PLAIN_ENDINGS.iter().any(|ending| folded.ends_with(ending)) {
         return false;
     }
-    SECRET_WORDS.iter().any(|word| folded.contains(word))
+    SECRET_WORDS.iter().any(|word| folded.contains(word)) || key.split(['_', '-', '.', ':']).any(nearly_secret)
+}
+
+/// Whether a key is a secret's name with a typing mistake: its value is as secret, and such lines are shown most.
+fn nearly_secret(part: &str) -> bool {
+    let part = part.to_lowercase();
+    // A letter off in a short word is another word.
+    part.len() <= 32
+        && SECRET_WORDS.iter().filter(|word| word.len() > 4).any(|word| {
+            let allowed = if word.len() >= 8 { 2 } else { 1 };
+            part.len().abs_diff(word.len()) <= allowed && suggest::distance(&part, word) <= allowed
+        })
 }
 
 /// A line with everything after its first secret key replaced, and with the passwords of URLs replaced.
@@ -155,4 +168,63 @@ fn keys(line: &str) -> impl Iterator<Item = (usize, &str)> {
 
 fn indent_of(line: &str) -> usize {
     line.len() - line.trim_start().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{inside_secret, is_secret_key, line, message, url_passwords};
+
+    #[test]
+    fn keys_of_secrets_are_known_with_their_typing_mistakes() {
+        for key in [
+            "password",
+            "db_password",
+            "bearerToken",
+            "datasource",
+            "dsn",
+            "api_key",
+            "pasword",
+            "datasorce",
+            "tokn",
+            "client-secret",
+        ] {
+            assert!(is_secret_key(key), "{key}");
+        }
+        for key in
+            ["token_file", "password_file", "driver", "endpoint", "value_column", "queries", "timeout", "name", "state"]
+        {
+            assert!(!is_secret_key(key), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_cut_after_its_first_secret_key() {
+        assert_eq!(line("  password: x"), "  password: [REDACTED]");
+        assert_eq!(line("a: {b: 1, token: x, c: 2}"), "a: {b: 1, token: [REDACTED]");
+        assert_eq!(line("exporters.x.token=abc"), "exporters.x.token=[REDACTED]");
+        assert_eq!(line("\"password\" : x"), "\"password\" : [REDACTED]");
+        assert_eq!(line("  password:"), "  password:");
+        assert_eq!(line("driver: sqlite # token"), "driver: sqlite # token");
+    }
+
+    #[test]
+    fn lines_below_a_secret_key_are_inside() {
+        let text = "a:\n  tokens:\n  - one\n  -\n    two: x\n  next: y\nb: |\n  z\n";
+        let inside: Vec<usize> = (0..8).filter(|index| inside_secret(text, *index)).collect();
+        assert_eq!(inside, [2, 3, 4]);
+    }
+
+    #[test]
+    fn passwords_in_urls_are_cut_out() {
+        assert_eq!(url_passwords("postgres://u:p@h/d and x://h:1/"), "postgres://u:[REDACTED]@h/d and x://h:1/");
+        assert_eq!(url_passwords("a://u:p:q@r@h"), "a://u:[REDACTED]@h");
+    }
+
+    #[test]
+    fn messages_lose_the_value_its_escapes_and_its_parts() {
+        assert_eq!(message("invalid \"se\\\"cret\" here", "se\"cret"), "invalid \"[REDACTED]\" here");
+        assert_eq!(message("unknown unit \"ecre\" in secret", "5secret"), "unknown unit \"[REDACTED]\" in secret");
+        assert_eq!(message("missing unit in \"5\"", "5"), "missing unit in \"[REDACTED]\"");
+        assert_eq!(message("one of `a`, `b`", "xyz"), "one of `a`, `b`");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-use crate::decode;
+use crate::decode::{self, Root};
 use crate::environment::Environment;
 use crate::expand::expand;
 use crate::files::Files;
@@ -81,8 +81,16 @@ impl Section {
     ///
     /// # Errors
     /// All problems of the section that can be found: unknown keys, wrong types, bad values, each with its place.
+    /// They are empty when [`load`](crate::load()) has told all of them: a value whose reference failed is not there.
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, Problems> {
-        decode::decode(&self.node, &self.id.to_string(), &self.path, self.key)
+        // The Collector names values of a component from the component on, those of the service from the root on.
+        let (name, prefix) = if self.path.starts_with("service::") {
+            let name = self.path.replace("::", ".");
+            (name.clone(), name)
+        } else {
+            (self.id.to_string(), String::new())
+        };
+        decode::decode(&self.node, Root { name: &name, prefix: &prefix, path: &self.path, key: self.key })
     }
 
     /// Where a value stands, or the nearest one above it that is written. `queries[0].timeout` names the value of the

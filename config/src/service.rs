@@ -1,8 +1,8 @@
 //! The part `service`: pipelines, extensions, own telemetry.
 
-use crate::document::{Pipeline, Reference, Service, check_keys, map_of};
+use crate::document::{Pipeline, Reference, Service, check_keys, id_problem, map_of};
 use crate::id::{ComponentId, PipelineId};
-use crate::node::{Entry, Node, Value};
+use crate::node::{Entry, Node, Origin, Value};
 use crate::place::Place;
 use crate::problem::{Problem, Problems};
 use crate::section::Section;
@@ -15,14 +15,16 @@ pub(crate) fn read(entry: Option<&Entry>, problems: &mut Problems) -> Service {
     let map = map_of(entry, "service", "service", problems);
     let find = |key: &str| map.and_then(|map| map.entry(key));
     if let Some(map) = map {
-        check_keys(map, SERVICE_KEYS, "service", "service", problems);
+        let origin = entry.map(|entry| entry.node.origin.clone()).unwrap_or_default();
+        check_keys(map, &origin, SERVICE_KEYS, ("service", "service"), problems);
     }
     let pipelines = map_of(find("pipelines"), "service.pipelines", "service::pipelines", problems);
+    let origin = find("pipelines").map(|entry| entry.node.origin.clone()).unwrap_or_default();
     Service {
         telemetry: telemetry(find("telemetry")),
         extensions: references(find("extensions"), "service", problems).0,
         pipelines: pipelines
-            .map(|map| map.iter().filter_map(|entry| pipeline(entry, problems)).collect())
+            .map(|map| map.iter().filter_map(|entry| pipeline(entry, &origin, problems)).collect())
             .unwrap_or_default(),
     }
 }
@@ -36,20 +38,21 @@ fn telemetry(entry: Option<&Entry>) -> Section {
     }
 }
 
-fn pipeline(entry: &Entry, problems: &mut Problems) -> Option<Pipeline> {
+/// Reads one pipeline; `origin` is that of the map it stands in.
+fn pipeline(entry: &Entry, origin: &Origin, problems: &mut Problems) -> Option<Pipeline> {
     let key = entry.key.trim();
     let path = format!("service::pipelines::{key}");
-    let id: PipelineId = match key.parse::<PipelineId>() {
+    let id = match key.parse::<PipelineId>() {
         Ok(id) => id,
         Err(problem) => {
-            problems.push(problem.at(entry.place).with_path(path));
+            problems.push(id_problem(problem.with_path(path), "service::pipelines", key, origin).at(entry.place));
             return None;
         }
     };
     let name = format!("service.pipelines[{key}]");
     let map = map_of(Some(entry), &name, &path, problems);
     if let Some(map) = map {
-        check_keys(map, PIPELINE_KEYS, &name, &path, problems);
+        check_keys(map, &entry.node.origin, PIPELINE_KEYS, (&name, &path), problems);
     } else if !entry.node.is_null() {
         return None;
     }
@@ -72,11 +75,14 @@ fn references(entry: Option<&Entry>, parent: &str, problems: &mut Problems) -> (
     }
     let mut whole = true;
     let mut found = Vec::new();
-    let mut take = |text: &str, place: Place, path: String, problems: &mut Problems| match text.parse() {
-        Ok(id) => found.push(Reference { id, place, path }),
+    let mut take = |text: &str, node: &Node, path: String, problems: &mut Problems| match text.parse() {
+        Ok(id) => {
+            let hidden = matches!(node.origin, Origin::Environment(_));
+            found.push(Reference { id, place: node.place, path, hidden });
+        }
         Err(problem) => {
             whole = false;
-            problems.push(Problem::at(problem, place).with_path(path));
+            problems.push(id_problem(Problem::with_path(problem, path), parent, text, &node.origin).at(node.place));
         }
     };
     match &node.value {
@@ -84,7 +90,7 @@ fn references(entry: Option<&Entry>, parent: &str, problems: &mut Problems) -> (
             for (index, item) in items.iter().enumerate() {
                 let path = format!("{path}[{index}]");
                 match (&item.value, item.text()) {
-                    (Value::Plain(_) | Value::Text(_), Some(text)) => take(text, item.place, path, problems),
+                    (Value::Plain(_) | Value::Text(_), Some(text)) => take(text, item, path, problems),
                     (Value::Broken, _) => {}
                     _ => {
                         let found = item.type_name();
@@ -102,7 +108,7 @@ fn references(entry: Option<&Entry>, parent: &str, problems: &mut Problems) -> (
         }
         Value::Plain(text) | Value::Text(text) => {
             for (index, part) in text.split(',').enumerate() {
-                take(part, node.place, format!("{path}[{index}]"), problems);
+                take(part, node, format!("{path}[{index}]"), problems);
             }
         }
         Value::Broken => whole = false,

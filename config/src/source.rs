@@ -98,9 +98,11 @@ pub(crate) fn read_file(path: &str) -> Result<String, Problem> {
             .with_help("a configuration file and a file named in ${file:…} may have up to 1 MiB"));
     }
     String::from_utf8(bytes).map_err(|error| {
-        let good = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..good].iter().filter(|b| **b == b'\n').count() + 1;
-        Problem::error(format!("the file {path} is not UTF-8: line {line} holds a byte that is none"))
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let column = String::from_utf8_lossy(good).chars().rev().take_while(|c| *c != '\n').count() + 1;
+        Problem::error(format!("{path}:{line}:{column}: the file is not UTF-8 from here on"))
+            .with_help("save the file as UTF-8")
     })
 }
 
@@ -117,7 +119,7 @@ fn text(uri: &str, env: &dyn Environment) -> Result<(String, String), Problem> {
     };
     match scheme {
         "file" => Ok((opaque.to_owned(), read_file(opaque)?)),
-        "yaml" => Ok(("yaml:".to_owned(), opaque.to_owned())),
+        "yaml" => Ok(("--config yaml".to_owned(), opaque.to_owned())),
         "env" => {
             let missing =
                 || Problem::error(format!("environment variable {opaque:?} holds no configuration: it is not set"));

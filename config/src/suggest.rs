@@ -35,7 +35,7 @@ pub(crate) fn help(written: &str, known: &[&str]) -> Option<String> {
 }
 
 /// How many letters must be put in, left out, exchanged or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().collect();
     let b: Vec<char> = b.chars().collect();
     let mut before: Vec<usize> = vec![0; b.len() + 1];

@@ -11,3 +11,6 @@ pub use duration::Duration;
 pub use optional::Optional;
 pub use secret::Secret;
 pub use string_list::StringList;
+
+#[cfg(test)]
+mod tests;

@@ -4,13 +4,13 @@
 //! and its place until somebody says what type is wanted. Limits are met while building: a hostile file is given up
 //! after as many events as a good file may have.
 
+mod advice;
 mod builder;
 
 use serde::Serialize;
 use serde_yaml::granit_parser::{Event, Options, Parser, ScalarStyle, ScanError, Span, Tag};
 
 use self::builder::{Builder, Properties};
-use crate::files::lines;
 use crate::node::Node;
 use crate::place::Place;
 use crate::problem::{Problem, Problems};
@@ -131,34 +131,11 @@ impl Reader<'_> {
     fn syntax_problem(&self, error: &ScanError) -> Problem {
         let mark = error.marker();
         let problem = Problem::error(format!("yaml: {}", error.info())).at(self.at(mark.line(), mark.col() + 1));
-        match syntax_help(lines(self.text).nth(mark.line().saturating_sub(1)).unwrap_or("")) {
+        match advice::syntax(self.text, mark.line(), error.info().as_str()) {
             Some(help) => problem.with_help(help),
             None => problem,
         }
     }
-}
-
-/// What is often wrong with a line that YAML cannot read.
-fn syntax_help(line: &str) -> Option<&'static str> {
-    let content = line.trim_start();
-    let indent = &line[..line.len() - content.len()];
-    if indent.contains('\t') {
-        return Some("YAML is indented with spaces: replace the tab");
-    }
-    let value = content.split_once(": ").map_or(content, |(_, value)| value.trim_start());
-    if line.contains("${") && (value.starts_with(['[', '{'])) {
-        return Some("inside [ ] and { } a reference stands in quotes: \"${env:NAME}\"");
-    }
-    if value.starts_with(['@', '`', '%']) {
-        return Some("a value that starts with this character stands in quotes");
-    }
-    if value.starts_with('*') {
-        return Some("a value that starts with `*` is an alias; put it in quotes to keep it as text");
-    }
-    if content.matches(": ").count() > 1 && !value.starts_with(['"', '\'', '[', '{']) {
-        return Some("a value that holds `: ` stands in quotes");
-    }
-    None
 }
 
 /// Whether a scalar is text after its tag is looked at, and what is wrong with the tag.

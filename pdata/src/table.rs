@@ -64,6 +64,8 @@ struct Inner {
     free: Vec<u32>,
     index: HashTable<u32>,
     shapes: HashTable<Arc<Shape>>,
+    /// The shape that came last and the shared one it stands for: rows of a kind come one after another.
+    recent_shape: Option<(Arc<Shape>, Arc<Shape>)>,
     sight: Sight,
     /// Epochs that a pin may still hold, oldest first; the last is the current one.
     epochs: VecDeque<Arc<Epoch>>,
@@ -98,6 +100,7 @@ impl SeriesTable {
             free: Vec::new(),
             index: HashTable::new(),
             shapes: HashTable::new(),
+            recent_shape: None,
             sight: Sight::new(limits.sights),
             epochs: VecDeque::from([Arc::new(Epoch(1))]),
             stats: TableStats::default(),
@@ -174,6 +177,7 @@ impl SeriesTable {
         for index in 0..inner.slots.len() {
             inner.sweep_slot(index, now, oldest_pin, self.limits.idle_epochs);
         }
+        inner.recent_shape = None;
         inner.shapes.retain(|shape| Arc::strong_count(shape) > 1);
     }
 
@@ -251,19 +255,20 @@ impl Inner {
     }
 
     fn share_shape(&mut self, attributes: crate::Attributes) -> crate::Attributes {
-        let hash = |shape: &Shape| {
-            use std::hash::{BuildHasher, BuildHasherDefault};
-            // The keys come from outside, but at most SHAPES_MAX of them are kept: no seed is needed.
-            BuildHasherDefault::<siphasher::sip::SipHasher13>::default().hash_one(shape)
-        };
-        let key = hash(attributes.shape());
-        if let Some(shared) = self.shapes.find(key, |shape| shape == attributes.shape()) {
+        if let Some((came, shared)) = &self.recent_shape
+            && Arc::ptr_eq(came, attributes.shape())
+        {
             return attributes.with_shape(shared.clone());
         }
-        if self.shapes.len() < SHAPES_MAX {
-            self.shapes.insert_unique(key, attributes.shape().clone(), |shape| hash(shape));
-        }
-        attributes
+        let came = attributes.shape().clone();
+        let key = hash(&came);
+        let shared = match self.shapes.find(key, |shape| *shape == came) {
+            Some(shared) => shared.clone(),
+            None if self.shapes.len() >= SHAPES_MAX => return attributes,
+            None => self.shapes.insert_unique(key, came.clone(), |shape| hash(shape)).get().clone(),
+        };
+        self.recent_shape = Some((came, shared.clone()));
+        attributes.with_shape(shared)
     }
 
     fn sweep_slot(&mut self, index: usize, now: u32, oldest_pin: u32, idle_epochs: u32) {
@@ -297,6 +302,12 @@ impl Inner {
             self.free.push(number);
         }
     }
+}
+
+/// The keys come from outside, but at most `SHAPES_MAX` of their lists are kept: no seed is needed.
+fn hash(shape: &Shape) -> u64 {
+    use std::hash::{BuildHasher, BuildHasherDefault};
+    BuildHasherDefault::<siphasher::sip::SipHasher13>::default().hash_one(shape)
 }
 
 impl Slot {

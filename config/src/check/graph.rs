@@ -1,6 +1,9 @@
 //! What is wrong with how components are joined: connectors, and components that nothing uses.
 
+use std::collections::HashSet;
+
 use crate::document::{Document, Reference};
+use crate::id::ComponentId;
 use crate::problem::{Problem, Problems};
 use crate::section::Section;
 
@@ -10,7 +13,7 @@ pub(super) fn check(document: &Document, problems: &mut Problems) {
         problems.extend(ambiguous(connector, document));
         problems.extend(half_used(connector, document));
     }
-    if !document.incomplete {
+    if !document.gaps.service {
         unused(document, problems);
     }
 }
@@ -57,31 +60,29 @@ fn half_used(connector: &Section, document: &Document) -> Option<Problem> {
 
 /// Components that are written and do nothing: the Collector says nothing about them.
 fn unused(document: &Document, problems: &mut Problems) {
-    let pipelines = &document.service.pipelines;
-    let used = |pick: fn(&crate::document::Pipeline) -> &[Reference], section: &Section| {
-        pipelines.iter().any(|pipeline| pick(pipeline).iter().any(|reference| reference.id == *section.id()))
-    };
-    let mut tell = |word: &str, section: &Section, advice: &str| {
-        let message = format!("{word} {:?} is configured but not used", section.id().to_string());
-        problems.push(section.warning("", message).with_help(advice));
-    };
     let advice = "name it in a pipeline under service::pipelines, or remove it";
-    for section in document.receivers.iter().filter(|section| !used(|pipeline| &pipeline.receivers, section)) {
-        tell("receiver", section, advice);
+    let (mut sources, mut processors, mut sinks) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for pipeline in &document.service.pipelines {
+        sources.extend(ids(&pipeline.receivers));
+        processors.extend(ids(&pipeline.processors));
+        sinks.extend(ids(&pipeline.exporters));
     }
-    for section in document.processors.iter().filter(|section| !used(|pipeline| &pipeline.processors, section)) {
-        tell("processor", section, advice);
+    let joined: HashSet<&ComponentId> = sources.union(&sinks).copied().collect();
+    let extensions: HashSet<&ComponentId> = ids(&document.service.extensions).collect();
+    for (word, sections, used, advice) in [
+        ("receiver", &document.receivers, &sources, advice),
+        ("processor", &document.processors, &processors, advice),
+        ("exporter", &document.exporters, &sinks, advice),
+        ("connector", &document.connectors, &joined, advice),
+        ("extension", &document.extensions, &extensions, "name it in service::extensions, or remove it"),
+    ] {
+        for section in sections.iter().filter(|section| !used.contains(section.id())) {
+            let message = format!("{word} {:?} is configured but not used", section.id().to_string());
+            problems.push(section.warning("", message).with_help(advice));
+        }
     }
-    for section in document.exporters.iter().filter(|section| !used(|pipeline| &pipeline.exporters, section)) {
-        tell("exporter", section, advice);
-    }
-    for section in document.connectors.iter().filter(|section| {
-        !used(|pipeline| &pipeline.receivers, section) && !used(|pipeline| &pipeline.exporters, section)
-    }) {
-        tell("connector", section, advice);
-    }
-    let named = |section: &&Section| document.service.extensions.iter().any(|named| named.id == *section.id());
-    for section in document.extensions.iter().filter(|section| !named(section)) {
-        tell("extension", section, "name it in service::extensions, or remove it");
-    }
+}
+
+fn ids(references: &[Reference]) -> impl Iterator<Item = &ComponentId> {
+    references.iter().map(|reference| &reference.id)
 }

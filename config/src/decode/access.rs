@@ -8,7 +8,8 @@ use serde::de::{
 use super::cursor::{Cursor, NullRule};
 use super::error::{Error, Kind};
 use super::{Path, Segment};
-use crate::node::{Entry, Map, Node};
+use crate::node::{Entry, Map, Node, Origin};
+use crate::redact::REDACTED;
 
 /// The elements of a list.
 pub(super) struct Items<'a> {
@@ -70,7 +71,12 @@ impl<'a> Pairs<'a> {
     }
 
     fn segment(&self, entry: &'a Entry) -> Segment<'a> {
-        if self.fields.is_some() { Segment::Field(&entry.key) } else { Segment::Key(&entry.key) }
+        match (self.fields, &self.map.node.origin) {
+            (Some(_), _) => Segment::Field(&entry.key),
+            // A key that came from the environment is as little to be shown as a value.
+            (None, Origin::Environment(_)) => Segment::Key(REDACTED),
+            (None, _) => Segment::Key(&entry.key),
+        }
     }
 }
 

@@ -112,7 +112,7 @@ impl<'a> Cursor<'a> {
         }
         if !matches!(self.meaning(), Meaning::Text | Meaning::Null) || self.node.as_map().is_some() {
             return self
-                .fail(Kind::Custom(format!("source data must be an array or slice, got {}", self.node.type_name())));
+                .fail(Kind::Custom(format!("source data must be an array or slice, got {}", self.node.kind_name())));
         }
         if self.node.is_broken() {
             return self.fail(Kind::Told);
@@ -150,7 +150,7 @@ impl<'a> Cursor<'a> {
                 let root = matches!(self.path.segment, Segment::Root);
                 return match fields {
                     Some(_) if !root => {
-                        self.fail(Kind::Custom(format!("expected a map or struct, got \"{}\"", self.node.type_name())))
+                        self.fail(Kind::Custom(format!("expected a map or struct, got \"{}\"", self.node.kind_name())))
                     }
                     _ => self.wrong_type("map[string]interface {}"),
                 };

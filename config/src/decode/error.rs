@@ -66,7 +66,7 @@ impl Kind {
         match self {
             Kind::Custom(message) => message.clone(),
             Kind::Type(expected) => format!("expected type '{expected}'"),
-            Kind::Range(expected) => format!("cannot hold this number: it overflows {expected}"),
+            Kind::Range(expected) => format!("overflows {}", go_name(expected)),
             Kind::MissingField(field) => format!("has no key '{field}'"),
             Kind::UnknownVariant { expected } => {
                 format!("has an unknown value (valid values: [{}])", expected.join(" "))
@@ -83,7 +83,7 @@ impl Spot {
         let shown = if self.secret { redact::REDACTED } else { value };
         let message = match kind {
             Kind::Type(expected) => format!("expected type '{expected}', got unconvertible type '{}'", self.found),
-            Kind::Range(expected) => format!("cannot parse value, {shown} overflows {expected}"),
+            Kind::Range(expected) => format!("cannot parse value, {shown} overflows {}", go_name(expected)),
             Kind::UnknownVariant { expected } if self.value.is_some() => {
                 format!("has unknown value \"{shown}\" (valid values: [{}])", expected.join(" "))
             }
@@ -156,6 +156,14 @@ impl Display for Shown<'_> {
             Unexpected::Signed(number) => write!(f, "{number}"),
             other => write!(f, "{other}"),
         }
+    }
+}
+
+/// A number type's name in Go: `u16` is `uint16`.
+fn go_name(name: &str) -> String {
+    match name.strip_prefix('u') {
+        Some(bits) => format!("uint{bits}"),
+        None => name.replacen('i', "int", 1),
     }
 }
 

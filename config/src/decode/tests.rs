@@ -42,7 +42,7 @@ struct Tls {
     ca_file: String,
 }
 
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Mode {
     #[default]
@@ -75,16 +75,15 @@ fn all_problems_of_a_section_are_told_at_once() {
         [
             "'sql_query/x' has invalid keys: drivr",
             "'int' expected type 'int', got unconvertible type 'string'",
-            "'small' cannot parse value, 300 overflows u8",
+            "'small' cannot parse value, 300 overflows uint8",
             "'flag' expected type 'bool', got unconvertible type 'int'",
             "'ratio' expected type 'float64', got unconvertible type '[]interface {}'",
             "'timeout' time: missing unit in duration \"5\": a bare number means nanoseconds (5 ns) to the Collector; write a \
              unit, such as \"5s\"",
             "'queries[0]' has invalid keys: sqll",
-            "'queries[0]' has no key 'sql'",
             "'queries[0].timeout' time: unknown unit \"x\" in duration \"1x\"",
             "'queries[1].sql' expected type 'string', got unconvertible type 'int'",
-            "'queries[1].max_rows' cannot parse value, -1 overflows u32",
+            "'queries[1].max_rows' cannot parse value, -1 overflows uint32",
             "'mode' has unknown value \"on_scrap\" (valid values: [interval on_scrape])",
             "'labels[a]' expected type 'string', got unconvertible type '[]interface {}'",
         ]
@@ -92,7 +91,7 @@ fn all_problems_of_a_section_are_told_at_once() {
     let first = problems.iter().next().unwrap();
     assert_eq!(first.help.as_deref(), Some("did you mean `driver`?"));
     assert_eq!((first.place.unwrap().line, first.place.unwrap().column), (1, 1));
-    assert_eq!(problems.iter().nth(8).unwrap().path, "sql_query/x::queries[0]::timeout");
+    assert_eq!(problems.iter().nth(7).unwrap().path, "sql_query/x::queries[0]::timeout");
 }
 
 #[test]
@@ -146,4 +145,100 @@ fn values_from_the_environment_keep_their_text_for_strings() {
     for value in ["t", "23"] {
         assert!(read_with("flag: ${env:X}", value).is_err());
     }
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Shapes {
+    #[serde(alias = "old_name")]
+    name: String,
+    pair: (String, u8),
+    boxed: Option<Box<Query>>,
+    wrapped: Wrapped,
+    choice: Choice,
+    by_mode: BTreeMap<Mode, i32>,
+    maybes: Vec<Option<i64>>,
+    big: u64,
+    float: f64,
+    letter: char,
+    address: Option<std::net::IpAddr>,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+struct Wrapped(Vec<u8>);
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Choice {
+    #[default]
+    None,
+    Size(u32),
+    Both {
+        left: u8,
+        right: u8,
+    },
+}
+
+fn shapes(yaml: &str) -> Result<Shapes, Problems> {
+    Section::from_yaml("a", yaml).unwrap().decode()
+}
+
+#[test]
+fn serdes_shapes_are_read() {
+    let yaml = "old_name: x\npair: [a, 2]\nboxed: {sql: a}\nwrapped: [1, 2]\nchoice: {both: {left: 1, right: 2}}\nby_mode: \
+                {on_scrape: 1e3}\nmaybes: [1, ~, 3]\nbig: 18446744073709551615\nfloat: 3\nletter: é\naddress: ::1\n";
+    let expected = Shapes {
+        name: "x".to_owned(),
+        pair: ("a".to_owned(), 2),
+        boxed: Some(Box::new(Query { sql: "a".to_owned(), ..Query::default() })),
+        wrapped: Wrapped(vec![1, 2]),
+        choice: Choice::Both { left: 1, right: 2 },
+        by_mode: BTreeMap::from([(Mode::OnScrape, 1_000)]),
+        maybes: vec![Some(1), None, Some(3)],
+        big: u64::MAX,
+        float: 3.0,
+        letter: 'é',
+        address: "::1".parse().ok(),
+    };
+    assert_eq!(shapes(yaml).unwrap(), expected);
+    assert_eq!(shapes("choice: {size: 5}").unwrap().choice, Choice::Size(5));
+    assert_eq!(shapes("choice: none").unwrap().choice, Choice::None);
+}
+
+#[test]
+fn mistakes_in_serdes_shapes_are_told_at_their_place() {
+    let told = |yaml: &str| {
+        let problems = shapes(yaml).unwrap_err();
+        let problem = problems.iter().next().unwrap();
+        assert_eq!(problems.len(), 1, "{problems}");
+        format!("{}:{} {}", problem.place.unwrap().line, problem.place.unwrap().column, problem.message)
+    };
+    assert_eq!(told("pair: [a]"), "1:7 'pair' has 1 elements, expected a tuple of size 2");
+    assert_eq!(told("choice: size"), "1:9 'choice' has the value \"size\" without its settings");
+    assert_eq!(told("choice: {sise: 5}"), "1:9 'choice' has an unknown value (valid values: [none size both])");
+    assert_eq!(
+        told("choice: {both: {left: x, right: 1}}"),
+        "1:23 'choice.both.left' expected type 'uint', got unconvertible type 'string'"
+    );
+    assert_eq!(
+        told("by_mode: {never: 1}"),
+        "1:11 'by_mode[never]' has unknown value \"never\" (valid values: [interval on_scrape])"
+    );
+    assert_eq!(told("address: here"), "1:10 'address' invalid IP address syntax");
+    assert_eq!(told("old_name: x\nname: y"), "1:1 'a' duplicate field `name`");
+    assert_eq!(told("letter: ab"), "1:9 'letter' has invalid value \"ab\", expected a character");
+}
+
+#[test]
+fn a_value_whose_reference_failed_is_told_once() {
+    let sources = crate::Sources {
+        configs: vec!["yaml:receivers: {a: {driver: '${1}', int: x}, b: {driver: '${1}'}}".to_owned()],
+        sets: vec![],
+    };
+    let loaded = crate::load(&sources, &MapEnvironment::new());
+    assert_eq!(loaded.problems.len(), 2, "{}", loaded.problems);
+    let receivers = loaded.document.unwrap().receivers;
+    let told = receivers[0].decode::<Config>().unwrap_err();
+    assert_eq!(messages(&told), ["'int' expected type 'int', got unconvertible type 'string'"]);
+    assert!(receivers[1].decode::<Config>().unwrap_err().is_empty());
 }

@@ -35,7 +35,7 @@ impl Retriever<'_> {
     /// Looks up what stands between `${` and `}`. `written` is the value as the user wrote it, given when some of the
     /// reference came from outside and must not be shown.
     pub(super) fn retrieve(&mut self, uri: &str, written: Option<&str>) -> Result<Found, Problem> {
-        self.look_up(uri).map_err(|problem| match written {
+        self.look_up(uri, written).map_err(|problem| match written {
             None => problem,
             Some(written) => Problem::error("the text behind a reference holds a reference that cannot be resolved")
                 .with_help(format!(
@@ -45,7 +45,7 @@ impl Retriever<'_> {
         })
     }
 
-    fn look_up(&mut self, uri: &str) -> Result<Found, Problem> {
+    fn look_up(&mut self, uri: &str, written: Option<&str>) -> Result<Found, Problem> {
         if uri.contains('$') {
             let uri = if uri.contains(':') { uri.to_owned() } else { format!("env:{uri}") };
             return Err(Problem::error(format!("the uri {uri:?} contains unsupported characters ('$')"))
@@ -60,7 +60,7 @@ impl Retriever<'_> {
         }
         match scheme {
             "env" => self.variable(opaque, uri),
-            "file" => self.file(opaque),
+            "file" => self.file(opaque, written.unwrap_or(opaque)),
             "yaml" => Ok(Found { raw: opaque.to_owned(), ..Found::default() }),
             _ => Err(unknown_scheme(scheme, opaque, uri)),
         }
@@ -73,8 +73,12 @@ impl Retriever<'_> {
         };
         if !is_name(name) {
             let message = format!("environment variable {name:?} has invalid name: must match regex {NAME_RULE}");
-            return Err(Problem::error(message)
-                .with_help(format!("to keep the text ${{{uri}}}, as in a regex replacement, write $${{{uri}}}")));
+            let group = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit());
+            return Err(Problem::error(message).with_help(if group {
+                format!("for a group of a regular expression write $${{{uri}}}, which gives the text ${{{uri}}}")
+            } else {
+                format!("to keep the text ${{{uri}}} write $${{{uri}}}")
+            }));
         }
         Ok(match (self.env.var(name), default) {
             (Some(raw), _) => {
@@ -90,9 +94,10 @@ impl Retriever<'_> {
         })
     }
 
-    fn file(&mut self, path: &str) -> Result<Found, Problem> {
+    /// `name` is what messages call the file.
+    fn file(&mut self, path: &str, name: &str) -> Result<Found, Problem> {
         let raw = source::read_file(path)?;
-        let file = self.files.add_withheld(path);
+        let file = self.files.add_withheld(name);
         let looks_like_yaml = [".yaml", ".yml"].iter().any(|ending| path.ends_with(ending));
         Ok(Found { raw, foreign: true, file: Some(file), looks_like_yaml, ..Found::default() })
     }

@@ -50,6 +50,8 @@ struct Key {
     text: String,
     place: Place,
     merge: bool,
+    /// Whether it looks like a secret's, once that was asked: only keys with lines below them are.
+    secret: Option<bool>,
 }
 
 type Step = Result<(), Box<Problem>>;
@@ -80,12 +82,12 @@ impl Builder {
     pub(super) fn scalar(&mut self, text: String, quoted: bool, properties: Properties) -> Step {
         let place = properties.place;
         if let Some(Frame { content: Content::Map { key: key @ None, .. }, .. }) = self.stack.last_mut() {
-            *key = Some(Key { merge: !quoted && text == "<<", text: text.clone(), place });
+            *key = Some(Key::new(text.clone(), place, !quoted && text == "<<"));
             // A key may be an anchor as well.
             let node = Node::new(if quoted { Value::Text(text) } else { Value::Plain(text) }, place);
             return self.remember(&properties, &node);
         }
-        if let Some(key_line) = self.secret_key_line() {
+        if let Some(key_line) = self.secret_key_line(properties.last_line) {
             // The line of the key itself is shown, with what follows the key replaced.
             let from = place.line.max(key_line + 1);
             if from <= properties.last_line {
@@ -140,7 +142,7 @@ impl Builder {
         }
         if let Some(Frame { content: Content::Map { key: key @ None, .. }, .. }) = self.stack.last_mut() {
             if let Some(text) = node.text() {
-                *key = Some(Key { text: text.to_owned(), place, merge: false });
+                *key = Some(Key::new(text.to_owned(), place, false));
                 return Ok(());
             }
             return Err(self.fatal("a key must be a scalar", place));
@@ -155,7 +157,7 @@ impl Builder {
             .with_help(format!("define it above with &{name}, or put the value in quotes: \"*{name}\""));
         self.problem(problem.at(place));
         if let Some(Frame { content: Content::Map { key: key @ None, .. }, .. }) = self.stack.last_mut() {
-            *key = Some(Key { text: format!("*{name}"), place, merge: false });
+            *key = Some(Key::new(format!("*{name}"), place, false));
             return Ok(());
         }
         self.charge(1, place)?;
@@ -273,10 +275,13 @@ impl Builder {
         Box::new(Problem::error(message).at(place).with_path(self.path()))
     }
 
-    /// The line of the first key above the value that comes next which looks like a secret.
-    fn secret_key_line(&self) -> Option<u32> {
-        self.stack.iter().find_map(|frame| match &frame.content {
-            Content::Map { key: Some(key), .. } if is_secret_key(&key.text) => Some(key.place.line),
+    /// The line of the first key above a line which looks like a secret, when the value read next ends in that line.
+    fn secret_key_line(&mut self, last_line: u32) -> Option<u32> {
+        self.stack.iter_mut().find_map(|frame| match &mut frame.content {
+            Content::Map { key: Some(key), .. } if key.place.line < last_line => {
+                let secret = *key.secret.get_or_insert_with(|| is_secret_key(&key.text));
+                secret.then_some(key.place.line)
+            }
             _ => None,
         })
     }
@@ -292,6 +297,12 @@ impl Builder {
             }
         }
         path
+    }
+}
+
+impl Key {
+    fn new(text: String, place: Place, merge: bool) -> Self {
+        Self { secret: None, text, place, merge }
     }
 }
 

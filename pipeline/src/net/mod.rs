@@ -1,5 +1,29 @@
-//! Doors: sockets, deadlines, caps, gates. (Being built.)
+//! Doors: sockets, caps, deadlines, TLS and gates, one layer for every server of the agent.
+//!
+//! [`Listeners`] keeps the sockets and lends them by address. A [`Server`] accepts on a [`Lent`] socket, holds every connection to
+//! its [`Limits`](LimitsConfig) and [`Timeouts`], and hands requests to a tower [`Service`]; [`Gates`] decide who may enter a
+//! route. HTTP/1.1 and HTTP/2 share a port, with and without TLS.
+//!
+//! Whoever connects is a stranger until a gate has passed him, so everything that a connection can make us hold or wait for
+//! is bounded here: `docs/security.md` has the list with the defaults.
 
-/// Sockets that belong to the agent and are lent to components.
-#[derive(Debug, Default)]
-pub struct Listeners {}
+mod accept;
+mod body;
+mod deadline;
+mod endpoint;
+mod gates;
+mod limits;
+mod listener;
+mod response;
+mod roster;
+mod server;
+mod tls;
+
+pub use body::{BodyError, RequestBody, request_body};
+pub use endpoint::Endpoint;
+pub use gates::{Admission, Certificate, Gates, GatesConfig, MtlsGateConfig, Refused, WhenUnset};
+pub use limits::{LimitsConfig, Timeouts};
+pub use listener::{Lent, Listeners};
+pub use response::{BoxError, ResponseBody, full, text, unknown_path};
+pub use server::{Peer, Server, Service};
+pub use tls::TlsServerConfig;

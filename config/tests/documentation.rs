@@ -1,0 +1,58 @@
+//! What `docs/configuration.md` shows is true: each YAML snippet loads, each message is given.
+
+use config::{Loaded, MapEnvironment, Problems, Sources, check, load};
+
+mod components;
+
+const PAGE: &str = include_str!("../../docs/configuration.md");
+
+/// What snippets that are a part of a configuration are laid over.
+const BASE: &str = "receivers: {sql_query/inventory: {driver: sqlite}}
+processors: {batch: , relabel: }
+exporters: {prometheus: , debug: }
+extensions: {health_check: }
+service:
+  extensions: [health_check]
+  pipelines:
+    metrics/base: {receivers: [sql_query/inventory], processors: [relabel, batch], exporters: [prometheus, debug]}
+";
+
+/// The fenced blocks of one language.
+fn blocks(language: &str) -> Vec<String> {
+    let opening = format!("```{language}\n");
+    let blocks = PAGE.split(&opening).skip(1).map(|rest| rest.split("```").next().unwrap_or_default().to_owned());
+    blocks.collect()
+}
+
+fn judge(texts: &[&str]) -> (Loaded, Problems) {
+    let sources = Sources { configs: texts.iter().map(|text| format!("yaml:{text}")).collect(), sets: Vec::new() };
+    let env = MapEnvironment::new().with("DATABASE", "/var/lib/app/app.db");
+    let loaded = load(&sources, &env);
+    let mut problems = loaded.problems.clone();
+    let document = loaded.document.as_ref().expect("a snippet is a configuration");
+    problems.extend(check(document, &components::known()));
+    problems.extend(components::decode_all(document));
+    (loaded, problems)
+}
+
+#[test]
+fn every_snippet_loads_without_a_problem() {
+    let snippets = blocks("yaml");
+    assert!(snippets.len() >= 7, "{} snippets", snippets.len());
+    for snippet in snippets {
+        let whole = snippet.starts_with("receivers:") && snippet.contains("\nservice:");
+        let (loaded, problems) = if whole { judge(&[&snippet]) } else { judge(&[BASE, &snippet]) };
+        assert!(problems.is_empty(), "{snippet}\n{}", problems.render(&loaded.files));
+    }
+}
+
+#[test]
+fn the_problem_on_the_page_is_what_is_given() {
+    let mistake = blocks("yaml")[0].replace("- sql:", "- sqll:");
+    let (loaded, problems) = judge(&[&mistake]);
+    let shown = problems.render(&loaded.files).replace("--config yaml", "weir.yaml");
+    assert!(blocks("text").contains(&shown), "{shown}");
+    let json = problems.to_json(&loaded.files).to_string().replace("--config yaml", "weir.yaml");
+    let on_page: serde_json::Value = serde_json::from_str(&blocks("json")[0]).expect("the page shows JSON");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).expect("JSON is given"), on_page);
+}
