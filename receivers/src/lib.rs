@@ -1,3 +1,4 @@
 //! receivers
+mod breaker;
 #[cfg(feature = "webhook")]
 mod webhook;
