@@ -29,7 +29,9 @@ impl UnixNanos {
     /// From seconds since 1970; what is negative, not finite or past the year 2554 saturates.
     #[must_use]
     pub fn from_seconds(seconds: f64) -> Self {
-        Self((seconds * 1e9) as u64)
+        // Whole seconds apart from the rest: their product would be rounded to 256 ns in this century.
+        let whole = (seconds.trunc() as u64).saturating_mul(1_000_000_000);
+        Self(whole.saturating_add((seconds.fract() * 1e9).round() as u64))
     }
 
     /// The span from `earlier` to `self`; zero when `earlier` is later.
@@ -42,5 +44,26 @@ impl UnixNanos {
     #[must_use]
     pub fn plus(self, span: std::time::Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_keep_what_a_double_can_tell() {
+        assert_eq!(UnixNanos::from_seconds(1_700_000_000.25), UnixNanos(1_700_000_000_250_000_000));
+        assert_eq!(UnixNanos::from_seconds(0.5), UnixNanos(500_000_000));
+        for odd in [-1.0, f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(UnixNanos::from_seconds(odd), UnixNanos(0), "{odd}");
+        }
+        assert_eq!(UnixNanos::from_seconds(f64::INFINITY), UnixNanos(u64::MAX));
+    }
+
+    #[test]
+    fn times_are_told_in_the_units_of_both_formats() {
+        let time = UnixNanos(1_700_000_000_250_000_000);
+        assert_eq!((time.as_millis(), time.as_seconds()), (1_700_000_000_250, 1_700_000_000.25));
     }
 }

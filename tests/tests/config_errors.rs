@@ -1,0 +1,186 @@
+//! `validate` fails exactly when start-up fails, and both say the same.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tests::{PATIENCE, Weir, http, repository, within};
+
+/// A case of the corpus of mistakes, as the command line would have it. The head of its file sets the scene:
+/// `#! env NAME=value`, `#! set key=value`, `#! config URI`, `#! alone`.
+struct Case {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+fn case(path: &str) -> Case {
+    let bytes = std::fs::read(repository::root().join(path)).expect("it was just listed");
+    let name = path.rsplit('/').next().expect("a path has a last part").to_owned();
+    let (mut configs, mut sets, mut environment) = (vec![name], Vec::new(), Vec::new());
+    for line in String::from_utf8_lossy(&bytes).lines().map_while(|line| line.strip_prefix("#! ")) {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("env", pair) => {
+                let (name, value) = pair.split_once('=').expect("env NAME=value");
+                environment.push((name.to_owned(), value.replace("\\n", "\n")));
+            }
+            ("set", argument) => sets.push(argument.to_owned()),
+            ("config", uri) => configs.push(uri.to_owned()),
+            ("alone", _) => drop(configs.remove(0)),
+            other => panic!("{path}: unknown directive {other:?}"),
+        }
+    }
+    let configs = configs.into_iter().flat_map(|uri| ["--config".to_owned(), uri]);
+    let sets = sets.into_iter().flat_map(|set| ["--set".to_owned(), set]);
+    Case { arguments: configs.chain(sets).collect(), environment }
+}
+
+struct Answer {
+    /// Whether the command refused; a run that had to be ended did not.
+    refused: bool,
+    stderr: String,
+}
+
+/// Runs a verb in the folder of the corpus; ends it when it has not ended within a second.
+fn answer(verb: &str, folder: &str, case: &Case, more: &[String]) -> Answer {
+    let log = tempfile::NamedTempFile::new_in(repository::target()).expect("target/ is writable");
+    let mut child = Command::new(repository::binary())
+        .arg(verb)
+        .args(&case.arguments)
+        .args(more)
+        .current_dir(repository::root().join(folder))
+        .env_clear()
+        .envs(case.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .stderr(log.reopen().expect("it was just made"))
+        .spawn()
+        .expect("weir can be started");
+    let mut waits = 0;
+    let ended = within(PATIENCE, "weir to end or to run", || {
+        waits += 1;
+        match child.try_wait().expect("our own child can be asked") {
+            Some(status) => Some(Some(status)),
+            None if verb == "run" && waits > 200 => Some(None),
+            None => None,
+        }
+    });
+    if ended.is_none() {
+        child.kill().expect("our own child can be ended");
+        child.wait().expect("our own child can be waited for");
+    }
+    let stderr = String::from_utf8_lossy(&std::fs::read(log.path()).expect("it was just written")).into_owned();
+    Answer { refused: ended.is_some_and(|status| !status.success()), stderr }
+}
+
+/// The first lines of problems: `file:line:col: error: message`.
+fn errors(stderr: &str) -> Vec<&str> {
+    stderr.lines().filter(|line| line.starts_with("error: ") || line.contains(": error: ")).collect()
+}
+
+#[test]
+fn validate_fails_exactly_when_start_up_fails() {
+    let corpus: Vec<String> = repository::files("", ".yaml")
+        .into_iter()
+        .filter(|path| path.contains("/corpus/") && !path.contains("/parts/"))
+        .collect();
+    assert!(corpus.len() >= 60, "the corpus has only {} cases", corpus.len());
+    let (mut refused, mut wrong) = (0, Vec::new());
+    for path in &corpus {
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let case = case(path);
+        let validated = answer("validate", folder, &case, &[]);
+        // Only what is valid opens sockets, and those must be free ones.
+        let ports = ["service.telemetry.metrics.address=127.0.0.1:0", "exporters.prometheus.endpoint=127.0.0.1:0"];
+        let ports = ports.iter().flat_map(|set| ["--set".to_owned(), (*set).to_owned()]).collect::<Vec<_>>();
+        let run = answer("run", folder, &case, if validated.refused { &[] } else { &ports });
+        refused += usize::from(validated.refused);
+        if validated.refused != run.refused {
+            wrong.push(format!(
+                "{path}: validate refuses: {}, run refuses: {}\n{}\n{}",
+                validated.refused, run.refused, validated.stderr, run.stderr
+            ));
+        } else if validated.refused && errors(&validated.stderr) != errors(&run.stderr) {
+            wrong.push(format!("{path}: validate says\n{}\nrun says\n{}", validated.stderr, run.stderr));
+        } else if validated.refused && errors(&validated.stderr).is_empty() {
+            wrong.push(format!("{path}: refused without a reason:\n{}", validated.stderr));
+        }
+    }
+    assert!(refused >= 60, "only {refused} cases are refused: these are no mistakes");
+    assert!(wrong.is_empty(), "{} of {}\n{}", wrong.len(), corpus.len(), wrong.join("\n"));
+}
+
+/// Mistakes that no component alone can see.
+const HOUSEHOLD_MISTAKES: &[(&str, &str)] = &[
+    (
+        "two exporters on one port",
+        "exporters: {prometheus/a: {endpoint: '127.0.0.1:19464'}, prometheus/b: {endpoint: '127.0.0.1:19464'}}\nuse: prometheus/a, prometheus/b",
+    ),
+    (
+        "an exporter on the port of own telemetry",
+        "exporters: {prometheus: {endpoint: '127.0.0.1:18888'}}\nuse: prometheus",
+    ),
+];
+
+#[test]
+fn mistakes_of_the_whole_are_found_by_validate() {
+    for (what, text) in HOUSEHOLD_MISTAKES {
+        let (exporters, used) = text.split_once("\nuse: ").expect("the table says what is used");
+        let yaml = format!(
+            "receivers: {{sql_query: {{driver: sqlite, datasource: x.db, queries: [{{sql: select 1 as value, metrics: [{{metric_name: a, value_column: value}}]}}]}}}}\n{exporters}\nservice:\n  telemetry: {{metrics: {{address: '127.0.0.1:18888'}}}}\n  pipelines: {{metrics: {{receivers: [sql_query], exporters: [{used}]}}}}\n"
+        );
+        let uri = format!("yaml:{yaml}");
+        let validated = Weir::command(&["validate", "--config", &uri], &[]);
+        assert_ne!(validated.code(), 0, "{what} passes validate");
+        let run = Weir::run_text(&yaml).start_and_end(Duration::from_secs(10));
+        assert_ne!(run.code(), 0, "{what} runs");
+        assert_eq!(
+            errors(&validated.stderr).len(),
+            errors(&run.stderr).len(),
+            "{what}: {}\n{}",
+            validated.stderr,
+            run.stderr
+        );
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_its_component() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+    let launch = Weir::run("examples/quickstart/weir.yaml").listen("UNUSED", "/metrics").env("WEIR_LISTEN", &address);
+    let outcome = launch.start_and_end(Duration::from_secs(10));
+    assert_ne!(outcome.code(), 0);
+    assert!(outcome.stderr.contains(&address) && outcome.stderr.contains("prometheus"), "{}", outcome.stderr);
+}
+
+#[test]
+fn problems_come_as_json_too() {
+    let uri = "yaml:receivers: {sql_qery: {}}";
+    let outcome = Weir::command(&["validate", "--format", "json", "--config", uri], &[]);
+    assert_ne!(outcome.code(), 0);
+    let problems: serde_json::Value = serde_json::from_str(&outcome.stdout).expect("JSON on standard output");
+    let text = problems.to_string();
+    assert!(text.contains("sql_qery"), "{text}");
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    const CANARY: &str = "a-canary-of-proper-length";
+    let environment = [("CB_API_TOKEN", CANARY), ("CB_DATABASE", "x.db")];
+    let config = "examples/circuit-breaker/weir.yaml";
+    for arguments in [
+        &["print-config", "--config", config][..],
+        &["print-config", "--redacted", "--config", config],
+        &["validate", "--config", config, "--set", "exporters.prometheus.gates.tken=x"],
+    ] {
+        let outcome = Weir::command(arguments, &environment);
+        assert!(!outcome.stdout.contains(CANARY) && !outcome.stderr.contains(CANARY), "{arguments:?} shows the token");
+    }
+    let inventory = tests::Inventory::household();
+    let weir = Weir::run(config)
+        .listen("CB_LISTEN", "/api/v1/metrics")
+        .env("CB_DATABASE", inventory.path())
+        .env("CB_API_TOKEN", CANARY)
+        .start();
+    let telemetry = http::get(weir.telemetry, "/metrics", &[]).expect("own telemetry answers");
+    assert!(!telemetry.text().contains(CANARY) && !weir.stderr().contains(CANARY));
+}

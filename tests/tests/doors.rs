@@ -1,0 +1,255 @@
+//! The data endpoint under clients that mean no good. Good scrapes must not notice.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tests::exposition::Exposition;
+use tests::{PATIENCE, Weir, http, within};
+use tokio::net::TcpSocket;
+
+const CONFIG: &str = "examples/quickstart/weir.yaml";
+/// Scrapes while under attack are measured this often.
+const SCRAPES: usize = 100;
+
+/// One attack at a time: they are measured in milliseconds.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn quickstart() -> Weir {
+    Weir::run(CONFIG).start()
+}
+
+/// The slowest of some good scrapes.
+fn slowest_scrape(weir: &Weir) -> Duration {
+    (0..SCRAPES).map(|_| weir.scrape().took).max().expect("there was one")
+}
+
+/// Half-open connections: each has sent `said` and then nothing. `from` chooses the source address of the nth.
+struct Crowd {
+    runtime: tokio::runtime::Runtime,
+    streams: Vec<tokio::net::TcpStream>,
+}
+
+impl Crowd {
+    fn gather(count: usize, to: SocketAddr, said: &'static [u8], from: fn(usize) -> Ipv4Addr) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime can be built");
+        let streams = runtime.block_on(async {
+            let mut streams = Vec::with_capacity(count);
+            for nth in 0..count {
+                let socket = TcpSocket::new_v4().unwrap_or_else(|error| {
+                    panic!("socket {nth} of {count}: {error}; run ./test, or `ulimit -n 20000` before")
+                });
+                socket.bind(SocketAddr::from((from(nth), 0))).expect("loopback addresses are ours");
+                let connected = tokio::time::timeout(PATIENCE, socket.connect(to)).await;
+                // Being refused or cut off is a fair answer to an attack.
+                if let Ok(Ok(stream)) = connected {
+                    drop(stream.try_write(said));
+                    streams.push(stream);
+                }
+            }
+            streams
+        });
+        Self { runtime, streams }
+    }
+
+    fn len(&self) -> usize {
+        self.streams.len()
+    }
+}
+
+impl Drop for Crowd {
+    fn drop(&mut self) {
+        let streams = std::mem::take(&mut self.streams);
+        self.runtime.block_on(async { drop(streams) });
+    }
+}
+
+fn one_address(_: usize) -> Ipv4Addr {
+    Ipv4Addr::LOCALHOST
+}
+
+fn many_addresses(nth: usize) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 1 + (nth / 250) as u8, 1 + (nth % 250) as u8)
+}
+
+fn assert_unmoved_by(said: &'static [u8], from: fn(usize) -> Ipv4Addr) {
+    let _alone = alone();
+    let mut weir = quickstart();
+    let crowd = Crowd::gather(8_000, weir.address, said, from);
+    assert!(crowd.len() >= 7_000, "only {} connections were made: this was no attack", crowd.len());
+    let slowest = slowest_scrape(&weir);
+    assert!(slowest < Duration::from_millis(50), "a good scrape took {slowest:?} among {} half-open ones", crowd.len());
+    assert!(weir.runs());
+}
+
+#[test]
+fn eight_thousand_silent_connections_from_one_address_slow_no_scrape() {
+    assert_unmoved_by(b"", one_address);
+}
+
+#[test]
+fn eight_thousand_silent_connections_from_everywhere_slow_no_scrape() {
+    assert_unmoved_by(b"", many_addresses);
+}
+
+#[test]
+fn eight_thousand_half_sent_heads_slow_no_scrape() {
+    assert_unmoved_by(b"GET /metrics HTTP/1.1\r\nHost: w", many_addresses);
+}
+
+#[test]
+fn eight_thousand_half_sent_prefaces_slow_no_scrape() {
+    assert_unmoved_by(b"PRI * HTTP/2.0\r\n\r", many_addresses);
+}
+
+/// Sends bytes and gives the status line's code of what comes back, or `None` when the connection is just closed.
+fn answer_to(weir: &Weir, bytes: &[u8]) -> Option<u16> {
+    let mut socket = TcpStream::connect(weir.address).expect("weir listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    socket.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    // The other end may close before it has read everything; its answer is what counts.
+    drop(socket.write_all(bytes));
+    let mut said = Vec::new();
+    drop(socket.read_to_end(&mut said));
+    String::from_utf8_lossy(&said).split(' ').nth(1).and_then(|code| code.parse().ok())
+}
+
+#[test]
+fn header_bombs_are_refused_and_cost_no_memory() {
+    let _alone = alone();
+    let mut weir = quickstart();
+    weir.scrape();
+    let before = weir.resident_mib();
+    let line = |name: String, length: usize| format!("{name}: {}\r\n", "x".repeat(length));
+    let bombs = [
+        format!("GET /metrics HTTP/1.1\r\nHost: w\r\n{}\r\n", line("a".into(), 64 << 20)),
+        format!(
+            "GET /metrics HTTP/1.1\r\nHost: w\r\n{}\r\n",
+            (0..100_000).map(|n| line(format!("h{n}"), 8)).collect::<String>()
+        ),
+        format!("GET /metrics?{} HTTP/1.1\r\nHost: w\r\n\r\n", "x".repeat(16 << 20)),
+        format!("GET /metrics HTTP/1.1\r\nHost: w\r\n{}: x\r\n\r\n", "n".repeat(16 << 20)),
+    ];
+    for bomb in &bombs {
+        let code = answer_to(&weir, bomb.as_bytes());
+        assert!(matches!(code, None | Some(400 | 413 | 414 | 431)), "a bomb was answered with {code:?}");
+        assert!(slowest_scrape(&weir) < Duration::from_millis(50));
+    }
+    let grown = weir.resident_mib() - before;
+    assert!(grown < 8.0, "resident memory grew by {grown:.1} MiB");
+    assert!(weir.runs());
+}
+
+#[test]
+fn broken_requests_are_answered_or_closed() {
+    let _alone = alone();
+    let mut weir = quickstart();
+    let requests: &[&[u8]] = &[
+        b"\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"GET /metrics HTTP/9.9\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /metrics HTTP/1.1\r\nHost: w\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+        b"GET /metrics HTTP/1.1\r\nHost: w\r\nConnection: close\r\nAccept: \xff\xfe;q=,;;q=9\r\n\r\n",
+        b"GET /metrics HTTP/1.1\r\nHost: w\r\nConnection: close\r\nX-Prometheus-Scrape-Timeout-Seconds: -1e400\r\n\r\n",
+        b"GET /%zz/../metrics HTTP/1.1\r\nHost: w\r\nConnection: close\r\n\r\n",
+        b"POST /metrics HTTP/1.1\r\nHost: w\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+    ];
+    for request in requests {
+        // A TLS hello or half a preface may wait for its deadline; each answer but 5xx will do.
+        let code = answer_to(&weir, request);
+        assert!(code.is_none_or(|code| code < 500), "{request:?} was answered with {code:?}");
+    }
+    assert_eq!(http::request("POST", weir.address, "/metrics", &[], b"").expect("an answer").status, 405);
+    assert_eq!(http::get(weir.address, "/", &[]).expect("an answer").status, 404);
+    assert!(weir.runs());
+}
+
+#[test]
+fn head_is_get_without_a_body() {
+    let _alone = alone();
+    let weir = quickstart();
+    let head = http::request("HEAD", weir.address, "/metrics", &[http::TEXT], b"").expect("an answer");
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    assert_eq!(head.header("content-type"), weir.scrape().header("content-type"));
+}
+
+#[test]
+fn a_gates_section_with_nothing_set_unmounts_the_route() {
+    let _alone = alone();
+    let inventory = tests::Inventory::household();
+    let example = tests::repository::text("examples/circuit-breaker/weir.yaml");
+    assert!(example.contains("      when_unset: open\n"));
+    let closed = Weir::run_text(&example.replace("      when_unset: open\n", ""))
+        .listen("CB_LISTEN", "/api/v1/metrics")
+        .env("CB_DATABASE", inventory.path())
+        .start();
+    let gone = closed.get(&[]);
+    let unknown = http::get(closed.address, "/anything", &[]).expect("an answer");
+    assert_eq!((gone.status, &gone.body), (404, &unknown.body), "it looks like any unknown path");
+}
+
+/// A table of many rows, so that a scrape does not fit a socket's buffers.
+fn large() -> Weir {
+    let yaml = "
+receivers:
+  sql_query:
+    driver: sqlite
+    datasource: ${env:DATABASE}
+    collection: on_scrape
+    queries:
+      - sql: with recursive n(i) as (values (1) union all select i + 1 from n where i < 100000) select i, 'row ' || i as name from n
+        metrics: [{metric_name: rows, value_column: i, attribute_columns: [name]}]
+exporters:
+  prometheus: {endpoint: '${env:WEIR_LISTEN}'}
+service:
+  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
+  pipelines: {metrics: {receivers: [sql_query], exporters: [prometheus]}}
+";
+    Weir::run_text(yaml).env("DATABASE", tests::repository::root().join("examples/quickstart/inventory.db")).start()
+}
+
+#[test]
+fn slow_scrapers_hold_up_nobody_and_hold_little() {
+    let _alone = alone();
+    let weir = large();
+    let whole = weir.scrape();
+    assert_eq!(Exposition::read(whole.text()).named("rows").count(), 100_000);
+    let before = weir.resident_mib();
+    let slow: Vec<TcpStream> = (0..20)
+        .map(|_| {
+            let mut socket = TcpStream::connect(weir.address).expect("weir listens");
+            socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: w\r\n\r\n").expect("a request can be sent");
+            let mut first = [0];
+            socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+            socket.read_exact(&mut first).expect("the answer begins");
+            socket
+        })
+        .collect();
+    let again = weir.scrape();
+    assert_eq!(again.body.len(), whole.body.len());
+    let limit = whole.took * 3 + Duration::from_millis(200);
+    assert!(again.took < limit, "{:?} beside 20 slow scrapers, {:?} alone", again.took, whole.took);
+    let grown = weir.resident_mib() - before;
+    assert!(grown < 128.0, "20 scrapers that do not read cost {grown:.0} MiB");
+    drop(slow);
+}
+
+#[test]
+fn a_silent_connection_is_closed_in_the_end() {
+    let _alone = alone();
+    let weir = quickstart();
+    let mut socket = TcpStream::connect(weir.address).expect("weir listens");
+    socket.write_all(b"GET /metrics HT").expect("half a head can be sent");
+    socket.set_nonblocking(true).expect("a socket can be asked without waiting");
+    within(Duration::from_secs(75), "half a head to be closed", || match socket.read(&mut [0; 512]) {
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
+        Ok(count) if count > 0 => None,
+        _ => Some(()),
+    });
+}
