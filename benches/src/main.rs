@@ -3,10 +3,14 @@
 
 #![allow(clippy::disallowed_types, reason = "benchmarks measure real time")]
 
+mod exposition;
 mod footprint;
 mod measure;
+mod otlp;
 mod peers;
 mod process;
+mod relabel;
+mod rows;
 mod series;
 
 #[global_allocator]
@@ -14,7 +18,15 @@ static TALLY: tally::Tally = tally::Tally;
 
 type Bench = (&'static str, fn());
 
-const ALL: &[Bench] = &[("series", series::run), ("footprint", footprint::run), ("peers", peers::run)];
+const ALL: &[Bench] = &[
+    ("series", series::run),
+    ("rows", rows::run),
+    ("relabel", relabel::run),
+    ("exposition", exposition::run),
+    ("otlp", otlp::run),
+    ("footprint", footprint::run),
+    ("peers", peers::run),
+];
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();

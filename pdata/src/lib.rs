@@ -18,6 +18,8 @@ mod logs;
 mod metric;
 mod metrics;
 mod number;
+pub mod otlp;
+pub mod prom;
 mod series;
 mod sight;
 mod table;

@@ -154,7 +154,9 @@ impl SeriesId {
         self.0 as u32 as usize
     }
 
-    pub(crate) const fn incarnation(self) -> u32 {
+    /// Which identity of its slot it names: with [`index`](Self::index) the whole id, for memos that keep the two apart.
+    #[must_use]
+    pub const fn incarnation(self) -> u32 {
         (self.0 >> 32) as u32
     }
 }

@@ -1,10 +1,13 @@
 //! What a component is: a factory that checks, a plan that builds, and the running thing.
 
-use config::{Problems, Section};
+use std::path::PathBuf;
+
+use config::{ComponentId, Problems, Section};
 
 use crate::BoxFuture;
 use crate::batch::Batch;
 use crate::context::{BuildContext, Claim};
+use crate::drive::Intake;
 use crate::fault::{Fault, Refusal};
 use crate::outlet::Outlet;
 use crate::stop::Stop;
@@ -40,6 +43,17 @@ pub trait Plan<C: ?Sized>: Send {
     /// When a receiver reads; means nothing for other components.
     fn collects(&self) -> Collects {
         Collects::Never
+    }
+
+    /// The extension that keeps its state, as the key `storage` names it. The agent makes sure that it is there, and gives the
+    /// component a folder of its own in it ([`BuildContext::state`]).
+    fn storage(&self) -> Option<ComponentId> {
+        None
+    }
+
+    /// For an extension that keeps the state of others: the folder it keeps it in.
+    fn folder(&self) -> Option<PathBuf> {
+        None
     }
 
     /// What is odd and not wrong.
@@ -90,6 +104,11 @@ pub trait Exporter: Send + Sync {
     /// Why it was not taken, and whether trying again may help.
     fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), Refusal>>;
 
+    /// How it wants to be fed: bounds of its inbox, what happens when that is full, how many batches at once.
+    fn intake(&self) -> Intake {
+        Intake::default()
+    }
+
     /// What it does besides taking batches (an endpoint serves from here). Ends when asked to stop.
     ///
     /// # Errors
@@ -100,15 +119,6 @@ pub trait Exporter: Send + Sync {
             Ok(())
         })
     }
-}
-
-/// What is neither source nor destination: health endpoints, storage.
-pub trait Extension: Send {
-    /// Runs until asked to stop.
-    ///
-    /// # Errors
-    /// A fault when it cannot go on.
-    fn run(self: Box<Self>, stop: Stop) -> BoxFuture<'static, Result<(), Fault>>;
 }
 
 /// A set of signals.

@@ -2,12 +2,26 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
 use crate::batch::{Batch, Payload};
 use crate::component::Exporter;
 use crate::fault::Refusal;
-use crate::inbox::Inbox;
+use crate::inbox::{Inbox, InboxLimits, PortPolicy};
 use crate::meter::{Count, Meters};
 use crate::receipt::Verdict;
+
+/// How an exporter wants to be fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intake {
+    /// Bounds of its inbox.
+    pub limits: InboxLimits,
+    /// What its ports do when the inbox is full.
+    pub policy: PortPolicy,
+    /// How many batches may be handed over at the same time; at least one. Default 1.
+    pub concurrency: usize,
+}
 
 /// Counters of one exporter, under the Collector's names.
 #[derive(Clone, Debug)]
@@ -16,6 +30,12 @@ pub struct ExportCounts {
     sent_records: Count,
     failed_points: Count,
     failed_records: Count,
+}
+
+impl Default for Intake {
+    fn default() -> Self {
+        Self { limits: InboxLimits::default(), policy: PortPolicy::Block, concurrency: 1 }
+    }
 }
 
 impl ExportCounts {
@@ -35,26 +55,100 @@ impl ExportCounts {
         }
     }
 
-    fn count(&self, batch: &Batch, sent: bool) {
-        let count = match (&batch.payload, sent) {
-            (Payload::Metrics(_), true) => &self.sent_points,
-            (Payload::Metrics(_), false) => &self.failed_points,
-            (Payload::Logs(_), true) => &self.sent_records,
-            (Payload::Logs(_), false) => &self.failed_records,
+    /// Counts the items of a batch of which `failed` were not handed over.
+    fn count(&self, batch: &Batch, failed: u64) {
+        let (sent_count, failed_count) = match &batch.payload {
+            Payload::Metrics(_) => (&self.sent_points, &self.failed_points),
+            Payload::Logs(_) => (&self.sent_records, &self.failed_records),
         };
-        count.add(batch.items() as u64);
+        let items = batch.items() as u64;
+        let failed = failed.min(items);
+        sent_count.add(items - failed);
+        failed_count.add(failed);
     }
 }
 
-/// Hands batches over one after another until the inbox ends.
+/// Hands batches over until the inbox ends, as many at once as the exporter's [`Intake`] says, each begun in the order they came.
+/// Safe to drop: what is in hand then counts as lost.
 pub async fn drive(exporter: Arc<dyn Exporter>, mut inbox: Inbox, counts: ExportCounts) {
-    while let Some(batch) = inbox.next().await {
-        let verdict = match exporter.export(&batch).await {
-            Ok(()) => Verdict::Delivered,
-            Err(Refusal::Retry { .. }) => Verdict::Lost,
-            Err(Refusal::Reject { .. }) => Verdict::Rejected,
-        };
-        counts.count(&batch, verdict == Verdict::Delivered);
-        batch.settle(verdict);
+    let most = exporter.intake().concurrency.max(1);
+    let mut in_hand = FuturesUnordered::new();
+    let mut open = true;
+    while open || !in_hand.is_empty() {
+        tokio::select! {
+            Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
+            next = inbox.next(), if open && in_hand.len() < most => match next {
+                Some(batch) => in_hand.push(hand_over(&*exporter, batch, &counts)),
+                None => open = false,
+            },
+        }
+    }
+}
+
+async fn hand_over(exporter: &dyn Exporter, batch: Batch, counts: &ExportCounts) {
+    let (verdict, failed) = match exporter.export(&batch).await {
+        Ok(()) => (Verdict::Delivered, 0),
+        // Whoever made the batch must neither send it again nor take it for refused: most of it is where it was to go.
+        Err(Refusal::Partial { rejected, .. }) => (Verdict::Delivered, rejected),
+        Err(Refusal::Retry { .. }) => (Verdict::Lost, u64::MAX),
+        Err(Refusal::Reject { .. }) => (Verdict::Rejected, u64::MAX),
+    };
+    counts.count(&batch, failed);
+    batch.settle(verdict);
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::BoxFuture;
+    use crate::receipt::Receipt;
+    use crate::testing::batch_of;
+
+    /// Takes three at once; answers when the test gives it a permit.
+    struct Slow {
+        begun: Semaphore,
+        answers: Semaphore,
+    }
+
+    impl Exporter for Slow {
+        fn export<'a>(&'a self, batch: &'a Batch) -> BoxFuture<'a, Result<(), Refusal>> {
+            Box::pin(async move {
+                self.begun.add_permits(1);
+                self.answers.acquire().await.unwrap().forget();
+                match batch.items() {
+                    10 => Err(Refusal::Partial { rejected: 4, why: "too old".into() }),
+                    _ => Ok(()),
+                }
+            })
+        }
+
+        fn intake(&self) -> Intake {
+            Intake { concurrency: 3, ..Intake::default() }
+        }
+    }
+
+    #[tokio::test]
+    async fn as_many_batches_are_in_hand_as_the_exporter_wants() {
+        let slow = Arc::new(Slow { begun: Semaphore::new(0), answers: Semaphore::new(0) });
+        let (port, inbox) = Inbox::new(InboxLimits::default());
+        let meters = Meters::unread();
+        let driving = tokio::spawn(drive(slow.clone(), inbox, ExportCounts::new(&meters, "slow")));
+        for _ in 0..5 {
+            port.send(batch_of(1)).await;
+        }
+        let (receipt, waiter) = Receipt::pair();
+        port.send(batch_of(10).with_receipt(receipt)).await;
+        slow.begun.acquire_many(3).await.unwrap().forget();
+        tokio::task::yield_now().await;
+        assert_eq!(slow.begun.available_permits(), 0, "a fourth waits");
+        drop(port);
+        slow.answers.add_permits(6);
+        driving.await.unwrap();
+        assert_eq!(waiter.verdict().await, Verdict::Delivered, "taken in part is not to be sent again");
+        let counts: Vec<_> = meters.counts().into_iter().map(|(name, _, value)| (name, value)).collect();
+        assert!(counts.contains(&("otelcol_exporter_sent_metric_points", 11)), "{counts:?}");
+        assert!(counts.contains(&("otelcol_exporter_send_failed_metric_points", 4)), "{counts:?}");
     }
 }

@@ -25,6 +25,13 @@ pub enum Refusal {
         /// One line, for logs.
         why: String,
     },
+    /// Some of it will never be taken; the rest was.
+    Partial {
+        /// Points or records that were not taken.
+        rejected: u64,
+        /// One line, for logs.
+        why: String,
+    },
 }
 
 impl Fault {
@@ -73,7 +80,7 @@ impl std::error::Error for Fault {
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Retry { why, .. } | Self::Reject { why } => f.write_str(why),
+            Self::Retry { why, .. } | Self::Reject { why } | Self::Partial { why, .. } => f.write_str(why),
         }
     }
 }

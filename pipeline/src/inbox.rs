@@ -22,6 +22,7 @@ pub struct Inbox {
 pub struct Port {
     queue: mpsc::Sender<Queued>,
     room: Arc<Semaphore>,
+    seats: Arc<Semaphore>,
     gauge: Arc<Gauge>,
     limits: InboxLimits,
     signals: Signals,
@@ -48,13 +49,23 @@ pub struct InboxLimits {
     pub batches: usize,
     /// Bytes that may wait. Default 64 MiB. One larger batch is let in when nothing else waits.
     pub bytes: usize,
+    /// Points or records that may wait. Unbounded by default: the other two hold. One larger batch is let in when nothing else
+    /// waits.
+    pub items: usize,
 }
 
 #[derive(Debug)]
 struct Queued {
     batch: Batch,
     items: usize,
-    _room: OwnedSemaphorePermit,
+    _room: Room,
+}
+
+/// What a batch takes of the bounds until it is read.
+#[derive(Debug)]
+struct Room {
+    _bytes: OwnedSemaphorePermit,
+    _items: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +79,7 @@ const BLOCK: usize = 1024;
 
 impl Default for InboxLimits {
     fn default() -> Self {
-        Self { batches: 64, bytes: 64 << 20 }
+        Self { batches: 64, bytes: 64 << 20, items: usize::MAX }
     }
 }
 
@@ -81,6 +92,7 @@ impl Inbox {
         let port = Port {
             queue: send,
             room: Arc::new(Semaphore::new(blocks(limits.bytes))),
+            seats: Arc::new(Semaphore::new(seats(limits.items))),
             gauge: gauge.clone(),
             limits,
             signals: Signals::ALL,
@@ -157,15 +169,19 @@ impl Port {
     }
 
     async fn wait_and_put(&self, batch: Batch) {
-        let Ok(room) = self.room.clone().acquire_many_owned(self.blocks_of(&batch)).await else { return };
+        // Bytes before items before a place, everywhere: who waits for one holds only what readers give back, so nobody waits
+        // for ever.
+        let Ok(bytes) = self.room.clone().acquire_many_owned(self.blocks_of(&batch)).await else { return };
+        let Ok(items) = self.seats.clone().acquire_many_owned(self.seats_of(&batch)).await else { return };
         let Ok(place) = self.queue.reserve().await else { return };
-        place.send(self.enter(batch, room));
+        place.send(self.enter(batch, Room { _bytes: bytes, _items: items }));
     }
 
     fn put_or_drop(&self, batch: Batch) {
-        let room = self.room.clone().try_acquire_many_owned(self.blocks_of(&batch)).ok();
-        match room.zip(self.queue.try_reserve().ok()) {
-            Some((room, place)) => place.send(self.enter(batch, room)),
+        let bytes = self.room.clone().try_acquire_many_owned(self.blocks_of(&batch)).ok();
+        let items = self.seats.clone().try_acquire_many_owned(self.seats_of(&batch)).ok();
+        match bytes.zip(items).zip(self.queue.try_reserve().ok()) {
+            Some(((bytes, items), place)) => place.send(self.enter(batch, Room { _bytes: bytes, _items: items })),
             None => {
                 self.dropped.add(batch.items() as u64);
                 batch.settle(Verdict::Lost);
@@ -173,7 +189,7 @@ impl Port {
         }
     }
 
-    fn enter(&self, batch: Batch, room: OwnedSemaphorePermit) -> Queued {
+    fn enter(&self, batch: Batch, room: Room) -> Queued {
         let items = batch.items();
         self.gauge.batches.fetch_add(1, Ordering::Relaxed);
         self.gauge.items.fetch_add(items, Ordering::Relaxed);
@@ -184,6 +200,14 @@ impl Port {
         let wanted = batch.heap_bytes().div_ceil(BLOCK).clamp(1, blocks(self.limits.bytes));
         u32::try_from(wanted).unwrap_or(u32::MAX)
     }
+
+    fn seats_of(&self, batch: &Batch) -> u32 {
+        u32::try_from(batch.items().min(seats(self.limits.items))).unwrap_or(u32::MAX)
+    }
+}
+
+fn seats(items: usize) -> usize {
+    items.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize))
 }
 
 fn blocks(bytes: usize) -> usize {
@@ -196,7 +220,7 @@ mod tests {
     use crate::receipt::Receipt;
     use crate::testing::batch_of;
 
-    const ONE: InboxLimits = InboxLimits { batches: 1, bytes: 1 << 20 };
+    const ONE: InboxLimits = InboxLimits { batches: 1, bytes: 1 << 20, items: usize::MAX };
 
     #[tokio::test]
     async fn a_blocking_port_waits_for_room() {
@@ -213,12 +237,26 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_fill_an_inbox_before_the_count_does() {
-        let (port, _inbox) = Inbox::new(InboxLimits { batches: 100, bytes: 2048 });
+        let (port, _inbox) = Inbox::new(InboxLimits { batches: 100, bytes: 2048, ..InboxLimits::default() });
         let dropped = Count::default();
         let port = port.with_policy(PortPolicy::DropNewest, dropped.clone());
         port.send(batch_of(30)).await;
         port.send(batch_of(30)).await;
         assert_eq!((port.queued_batches(), dropped.value()), (1, 30));
+    }
+
+    #[tokio::test]
+    async fn items_fill_an_inbox_before_the_count_does() {
+        let (port, mut inbox) = Inbox::new(InboxLimits { items: 10, ..InboxLimits::default() });
+        let dropped = Count::default();
+        let port = port.with_policy(PortPolicy::DropNewest, dropped.clone());
+        port.send(batch_of(50)).await;
+        port.send(batch_of(1)).await;
+        assert_eq!((port.queued_items(), dropped.value()), (50, 1), "one larger batch passes alone");
+        inbox.next().await.unwrap();
+        port.send(batch_of(9)).await;
+        port.send(batch_of(2)).await;
+        assert_eq!((port.queued_items(), dropped.value()), (9, 3));
     }
 
     #[tokio::test]

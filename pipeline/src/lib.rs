@@ -15,10 +15,13 @@ pub mod drive;
 pub mod fault;
 pub mod inbox;
 pub mod lane;
+pub mod mapping;
 pub mod meter;
 pub mod net;
 pub mod outlet;
 pub mod receipt;
+#[cfg(feature = "ledger")]
+pub mod state;
 pub mod stop;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
@@ -27,8 +30,9 @@ pub use batch::{Batch, Payload};
 pub use budget::Budget;
 pub use clock::Clock;
 pub use collection::{Collection, Demand, OnFailure, Page, SourceId};
-pub use component::{Collects, Exporter, Extension, Factory, Plan, Planned, Processor, Receiver, Signals};
+pub use component::{Collects, Exporter, Factory, Plan, Planned, Processor, Receiver, Signals};
 pub use context::{BuildContext, Claim};
+pub use drive::Intake;
 pub use fault::{Fault, Refusal};
 pub use inbox::{Inbox, Port, PortPolicy};
 pub use lane::Lane;

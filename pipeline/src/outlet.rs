@@ -102,7 +102,7 @@ mod tests {
     use crate::receipt::Receipt;
     use crate::testing::batch_of;
 
-    const SMALL: InboxLimits = InboxLimits { batches: 1, bytes: 1 << 20 };
+    const SMALL: InboxLimits = InboxLimits { batches: 1, bytes: 1 << 20, items: usize::MAX };
 
     #[tokio::test]
     async fn all_ports_get_the_batch_and_the_worst_verdict_wins() {

@@ -73,7 +73,7 @@ pub fn context(id: &str) -> BuildContext {
 /// An outlet whose batches the test reads.
 #[must_use]
 pub fn probe() -> (Outlet, Inbox) {
-    let (port, inbox) = Inbox::new(InboxLimits { batches: 1024, bytes: 1 << 30 });
+    let (port, inbox) = Inbox::new(InboxLimits { batches: 1024, bytes: 1 << 30, items: usize::MAX });
     (Outlet::new(vec![port], OutletCounts::default()), inbox)
 }
 

@@ -1,4 +1,18 @@
-//! receivers
-mod breaker;
-#[cfg(feature = "webhook")]
-mod webhook;
+//! Where telemetry comes from: one file or folder a receiver, one line in [`ALL`].
+
+use pipeline::{Factory, Receiver};
+
+#[cfg(feature = "sql-sqlite")]
+#[doc(hidden)]
+pub mod bench;
+#[cfg(feature = "sql-sqlite")]
+mod sql_query;
+
+/// The receivers of this build.
+pub const ALL: &[Factory<dyn Receiver>] = &[
+    #[cfg(feature = "sql-sqlite")]
+    sql_query::FACTORY,
+];
+
+/// Kind and cargo feature of every receiver there is, built or not.
+pub const KNOWN: &[(&str, &str)] = &[("sql_query", "sql-sqlite")];

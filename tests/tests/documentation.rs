@@ -34,62 +34,79 @@ fn snippets() -> Vec<Snippet> {
     found
 }
 
-/// Makes a whole configuration of a snippet, as docs/README.md says: a whole one stands for itself; one whose first line is
-/// `# receivers`, `# processors`, `# exporters`, `# extensions` or `# service` holds what is written under that key, and
-/// `# receiver sql_query` (processor, exporter, extension) the body of one component. `None`: another tool's file,
-/// named in the first line as `# prometheus.yml`.
+/// The parts of a configuration that hold components.
+const CLASSES: [&str; 4] = ["receivers", "processors", "exporters", "extensions"];
+
+/// Makes a whole configuration of a snippet, as docs/README.md says. `None`: another program's file.
 fn whole(snippet: &Snippet) -> Option<String> {
     let first = snippet.text.lines().next().unwrap_or_default();
-    let Some(says) =
-        first.strip_prefix("# ").filter(|_| !snippet.text.lines().any(|line| line.starts_with("service:")))
-    else {
-        return Some(snippet.text.clone());
+    let under = |key: &str, by: &str| {
+        let lines = snippet.text.lines().map(|line| format!("{by}{line}\n"));
+        format!("{key}\n{}", lines.collect::<String>())
     };
-    let indented = |by: &str| snippet.text.lines().map(|line| format!("{by}{line}\n")).collect::<String>();
-    let words: Vec<&str> = says.split_whitespace().collect();
-    match words.as_slice() {
-        [class @ ("receivers" | "processors" | "exporters" | "extensions")] => {
-            let own = format!("{class}:\n{}", indented("  "));
-            let ids = snippet.text.lines().filter(|line| !line.starts_with([' ', '#']));
-            let ids: Vec<&str> = ids.filter_map(|line| line.split_once(':')).map(|(id, _)| id.trim()).collect();
-            Some(around(class, &own, &ids))
+    let at_the_margin =
+        |key: &str| snippet.text.lines().any(|line| line.starts_with(key) && line[key.len()..].starts_with(':'));
+    if CLASSES.iter().chain(&["service"]).any(|key| at_the_margin(key)) {
+        return Some(complete(&snippet.text));
+    }
+    match first.trim_start_matches("# ").split_whitespace().collect::<Vec<_>>().as_slice() {
+        [class] if CLASSES.contains(class) => Some(complete(&under(&format!("{class}:"), "  "))),
+        ["service"] => Some(complete(&under("service:", "  "))),
+        [class, id] if CLASSES.contains(&format!("{class}s").as_str()) => {
+            Some(complete(&under(&format!("{class}s:\n  {id}:"), "    ")))
         }
-        ["service"] => Some(around("service", &format!("service:\n{}", indented("  ")), &[])),
-        [class @ ("receiver" | "processor" | "exporter" | "extension"), id] => {
-            let own = format!("{class}s:\n  {id}:\n{}", indented("    "));
-            Some(around(&format!("{class}s"), &own, &[id]))
-        }
-        [file] if file.contains('.') => None,
-        _ => panic!("{}:{}: the first line {first:?} is none that docs/README.md knows", snippet.page, snippet.line),
+        [file] if first.starts_with("# ") && file.contains('.') => None,
+        _ => panic!("{}:{}: docs/README.md says how such a block must begin", snippet.page, snippet.line),
     }
 }
 
-/// Puts the rest of a house around one section.
-fn around(class: &str, own: &str, ids: &[&str]) -> String {
-    const RECEIVER: &str = "sql_query/around: {driver: sqlite, datasource: around.db, queries: [{sql: select 1 as one, metrics: [{metric_name: one, value_column: one}]}]}";
-    const EXPORTER: &str = "prometheus/around: {endpoint: '127.0.0.1:9999'}";
-    let used = |which: &str, other: &str| if class == which { ids.join(", ") } else { other.to_owned() };
-    let mut yaml = own.to_owned();
-    if class != "receivers" {
-        yaml.push_str(&format!("receivers:\n  {RECEIVER}\n"));
+/// Puts the rest of a house around some of its parts: a pipeline through all components that are there, and others where it
+/// would have none.
+fn complete(parts: &str) -> String {
+    const RECEIVER: &str = "{driver: sqlite, datasource: around.db, queries: [{sql: select 1 as one, metrics: [{metric_name: one, value_column: one}]}]}";
+    const AROUND: [(&str, &str); 4] =
+        [("sql_query/around", RECEIVER), ("", ""), ("prometheus/around", "{endpoint: '127.0.0.1:9999'}"), ("", "")];
+    let mut yaml = parts.to_owned();
+    let mut used = Vec::new();
+    for (class, (id, body)) in CLASSES.into_iter().zip(AROUND) {
+        let mut ids = ids_under(class, parts);
+        let written = parts.lines().any(|line| line.starts_with(&format!("{class}:")));
+        if !written && !body.is_empty() {
+            // A block that writes its pipelines has named what it leaves out.
+            let named = parts.split(&format!(" {class}: [")).nth(1).and_then(|rest| rest.split([']', ',']).next());
+            let id = named.unwrap_or(id);
+            yaml.push_str(&format!("{class}:\n  {id}: {body}\n"));
+            ids.push(id.to_owned());
+        }
+        // `exporters::prometheus::endpoint` names a component too.
+        let paths = parts.lines().filter_map(|line| line.strip_prefix(class)?.strip_prefix("::")?.split("::").next());
+        ids.extend(paths.map(str::to_owned));
+        used.push(ids.join(", "));
     }
-    if class != "exporters" {
-        yaml.push_str(&format!("exporters:\n  {EXPORTER}\n"));
+    let pipelines = format!(
+        "  pipelines:\n    metrics: {{receivers: [{}], processors: [{}], exporters: [{}]}}\n",
+        used[0], used[1], used[2]
+    );
+    let extensions = format!("  extensions: [{}]\n", used[3]);
+    match (yaml.contains("\nservice:\n") || yaml.starts_with("service:\n"), yaml.contains("\n  pipelines:")) {
+        (true, true) => yaml,
+        (true, false) => yaml.replace("service:\n", &format!("service:\n{pipelines}")),
+        (false, _) => format!("{yaml}service:\n{extensions}{pipelines}"),
     }
-    if class != "service" {
-        yaml.push_str(&format!(
-            "service:\n  extensions: [{}]\n  pipelines:\n    metrics: {{receivers: [{}], processors: [{}], exporters: [{}]}}\n",
-            used("extensions", ""),
-            used("receivers", "sql_query/around"),
-            used("processors", ""),
-            used("exporters", "prometheus/around"),
-        ));
-    }
-    yaml
+}
+
+/// The ids that stand under a key at the left margin.
+fn ids_under(class: &str, parts: &str) -> Vec<String> {
+    let mut lines = parts.lines().skip_while(|line| *line != format!("{class}:"));
+    lines.next();
+    let inside = lines.take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
+    let ids =
+        inside.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with([' ', '#']))?.split_once(':'));
+    ids.map(|(id, _)| id.to_owned()).collect()
 }
 
 fn validated(config: &str) -> Outcome {
-    let environment = [("CB_DATABASE", "circuitbreaker.db"), ("WEIR_DATABASE", "weir.db")];
+    let environment = [("CB_DATABASE", "circuitbreaker.db"), ("DATABASE", "some.db"), ("WEIR_DATABASE", "weir.db")];
     Weir::command(&["validate", "--config", config], &environment)
 }
 
@@ -179,7 +196,8 @@ fn the_index_knows_every_page() {
     let index = repository::text("docs/README.md");
     for page in repository::files("docs", ".md") {
         let name = page.trim_start_matches("docs/");
-        assert!(name == "README.md" || index.contains(&format!("({name})")), "docs/README.md does not link {name}");
+        let links = index.matches(&format!("({name})")).count();
+        assert_eq!(links, usize::from(name != "README.md"), "docs/README.md links {name} {links} times");
     }
 }
 

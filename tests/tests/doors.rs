@@ -10,8 +10,12 @@ use tests::{PATIENCE, Weir, http, within};
 use tokio::net::TcpSocket;
 
 const CONFIG: &str = "examples/quickstart/weir.yaml";
-/// Scrapes while under attack are measured this often.
-const SCRAPES: usize = 100;
+/// What a good scrape may take, whoever else is at the door.
+const PROMPT: Duration = Duration::from_millis(50);
+/// Scrapes in a round of measuring.
+const SCRAPES: usize = 200;
+/// Rounds before a slow one is believed: other programs on the machine can spoil one, but not one after another.
+const ROUNDS: usize = 3;
 
 /// One attack at a time: they are measured in milliseconds.
 fn alone() -> MutexGuard<'static, ()> {
@@ -23,9 +27,19 @@ fn quickstart() -> Weir {
     Weir::run(CONFIG).start()
 }
 
-/// The slowest of some good scrapes.
-fn slowest_scrape(weir: &Weir) -> Duration {
-    (0..SCRAPES).map(|_| weir.scrape().took).max().expect("there was one")
+/// Good scrapes are prompt: 99 of 100 in one of a few rounds.
+fn assert_prompt(weir: &Weir, among: &str) {
+    let mut slow = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut took: Vec<Duration> = (0..SCRAPES).map(|_| weir.scrape().took).collect();
+        took.sort();
+        let late = took[SCRAPES * 99 / 100 - 1];
+        if late < PROMPT {
+            return;
+        }
+        slow.push(late);
+    }
+    panic!("among {among}, the 99th of 100 good scrapes took {slow:?}");
 }
 
 /// Half-open connections: each has sent `said` and then nothing. `from` chooses the source address of the nth.
@@ -82,8 +96,7 @@ fn assert_unmoved_by(said: &'static [u8], from: fn(usize) -> Ipv4Addr) {
     let mut weir = quickstart();
     let crowd = Crowd::gather(8_000, weir.address, said, from);
     assert!(crowd.len() >= 7_000, "only {} connections were made: this was no attack", crowd.len());
-    let slowest = slowest_scrape(&weir);
-    assert!(slowest < Duration::from_millis(50), "a good scrape took {slowest:?} among {} half-open ones", crowd.len());
+    assert_prompt(&weir, &format!("{} half-open connections", crowd.len()));
     assert!(weir.runs());
 }
 
@@ -138,7 +151,7 @@ fn header_bombs_are_refused_and_cost_no_memory() {
     for bomb in &bombs {
         let code = answer_to(&weir, bomb.as_bytes());
         assert!(matches!(code, None | Some(400 | 413 | 414 | 431)), "a bomb was answered with {code:?}");
-        assert!(slowest_scrape(&weir) < Duration::from_millis(50));
+        assert_prompt(&weir, "header bombs");
     }
     let grown = weir.resident_mib() - before;
     assert!(grown < 8.0, "resident memory grew by {grown:.1} MiB");
@@ -232,7 +245,7 @@ fn slow_scrapers_hold_up_nobody_and_hold_little() {
         })
         .collect();
     let again = weir.scrape();
-    assert_eq!(again.body.len(), whole.body.len());
+    assert_eq!(Exposition::read(again.text()).named("rows").count(), 100_000);
     let limit = whole.took * 3 + Duration::from_millis(200);
     assert!(again.took < limit, "{:?} beside 20 slow scrapers, {:?} alone", again.took, whole.took);
     let grown = weir.resident_mib() - before;

@@ -168,7 +168,8 @@ struct Gates {
 #[allow(dead_code)]
 struct Relabel {
     scope: Vec<String>,
-    rules: Vec<Rule>,
+    #[serde(alias = "rules")]
+    metric_relabel_configs: Vec<Rule>,
 }
 
 #[derive(Deserialize)]

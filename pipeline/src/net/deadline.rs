@@ -15,9 +15,9 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::counts::Closed;
 use super::limits::Timeouts;
 use super::response::{BoxError, ResponseBody};
-use super::roster::Closed;
 
 /// How long, and how much, we go on reading after our last word when the client may still be sending. Without it the kernel
 /// answers what is on its way with a reset, and the client never sees the 413 or 431.
@@ -78,13 +78,13 @@ pub(super) struct Answer {
 }
 
 impl Progress {
-    /// From now on, the first head is waited for.
-    pub(super) fn new(timeouts: Timeouts) -> Arc<Self> {
+    /// A connection whose first head is waited for since `began`.
+    pub(super) fn new(timeouts: Timeouts, began: Instant) -> Arc<Self> {
         let state = State {
             greeted: false,
             multiplexed: false,
             running: 0,
-            quiet_since: Instant::now(),
+            quiet_since: began,
             head_since: None,
             stalled_since: None,
             handed: Vec::new(),
@@ -195,8 +195,13 @@ impl<S> Tracked<S> {
             Poll::Ready(_) => {
                 self.stalled = false;
                 let mut state = self.progress.state();
+                let now = Instant::now();
                 state.stalled_since = None;
-                state.quiet_since = Instant::now();
+                state.quiet_since = now;
+                if !state.multiplexed {
+                    // A large piece on a thin line takes long and yet moves. Over HTTP/2 the bytes may be another answer's.
+                    state.handed.iter_mut().for_each(|(_, since)| *since = now);
+                }
             }
         }
     }

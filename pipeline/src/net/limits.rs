@@ -22,7 +22,7 @@ pub struct LimitsConfig {
 }
 
 /// How long a connection may take for each of its steps. Components fill it from their own keys, which have the Collector's
-/// names; everything is bounded, so a zero is the shortest time and not "for ever".
+/// names. A zero, which is "for ever" to the Collector, means the default: nothing here waits for ever.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// For the TLS handshake, 5 s.
@@ -59,6 +59,22 @@ impl LimitsConfig {
     }
 }
 
+impl Timeouts {
+    pub(super) fn or_defaults(self) -> Self {
+        let or = |given: Duration, default| if given.is_zero() { default } else { given };
+        let default = Self::default();
+        Self {
+            tls_handshake: or(self.tls_handshake, default.tls_handshake),
+            read_header_timeout: or(self.read_header_timeout, default.read_header_timeout),
+            read_timeout: or(self.read_timeout, default.read_timeout),
+            write_timeout: or(self.write_timeout, default.write_timeout),
+            idle_timeout: or(self.idle_timeout, default.idle_timeout),
+            connection_age: or(self.connection_age, default.connection_age),
+            drain: or(self.drain, default.drain),
+        }
+    }
+}
+
 impl Default for LimitsConfig {
     fn default() -> Self {
         Self { connections: 1_024, connections_per_address: 64, auth_failures_per_second: 10 }
@@ -76,5 +92,37 @@ impl Default for Timeouts {
             connection_age: Duration::from_secs(600),
             drain: Duration::from_secs(5),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_of_zero_is_the_default_and_not_for_ever() {
+        let zero = Duration::ZERO;
+        let second = Duration::from_secs(1);
+        let given = Timeouts {
+            tls_handshake: zero,
+            read_header_timeout: zero,
+            read_timeout: zero,
+            write_timeout: zero,
+            idle_timeout: second,
+            connection_age: zero,
+            drain: zero,
+        };
+        assert_eq!(given.or_defaults(), Timeouts { idle_timeout: second, ..Timeouts::default() });
+    }
+
+    #[test]
+    fn a_cap_of_zero_is_a_problem_at_its_key() {
+        let section = Section::from_yaml("prometheus", "limits:\n  connections: 0").unwrap();
+        let limits = LimitsConfig { connections: 0, ..LimitsConfig::default() };
+        let problems = limits.problems(&section, "limits").to_string();
+        assert!(
+            problems.starts_with("2:16: error: prometheus::limits::connections: 'connections' must be"),
+            "{problems}"
+        );
     }
 }

@@ -9,6 +9,7 @@
 
 mod accept;
 mod body;
+mod counts;
 mod deadline;
 mod endpoint;
 mod gates;
@@ -18,6 +19,7 @@ mod response;
 mod roster;
 mod server;
 mod tls;
+mod visit;
 
 pub use body::{BodyError, RequestBody, request_body};
 pub use endpoint::Endpoint;

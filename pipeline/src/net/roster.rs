@@ -14,8 +14,8 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::counts::{Closed, Counts};
 use super::limits::LimitsConfig;
-use crate::meter::{Count, Level, Meters};
 
 /// How long a new connection is not counted against its address's cap: time for a client on a busy machine to send its head.
 /// With the default caps it holds up to 10,000 connections a second; past that, a client has the time of 1,024 arrivals.
@@ -36,37 +36,6 @@ pub(super) struct Seat {
     roster: Arc<Roster>,
     id: u64,
     settled: AtomicBool,
-}
-
-/// Why connections were closed by us, as a closed set of words for the label `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Closed {
-    /// It had sent no whole head when its place was needed.
-    HalfOpen,
-    /// The TLS handshake failed.
-    Tls,
-    /// The TLS handshake took too long.
-    TlsTimeout,
-    /// The head took too long.
-    Head,
-    /// It was idle for too long.
-    Idle,
-    /// The client did not take its answer.
-    Write,
-    /// It had not ended in time after its age was reached or the server was stopped.
-    Drain,
-}
-
-/// What one server counts. Labels come from the configuration and from [`Closed`], never from requests.
-#[derive(Debug)]
-pub(super) struct Counts {
-    open: Level,
-    pub(super) accepted: Count,
-    pub(super) accept_errors: Count,
-    pub(super) panics: Count,
-    refused_total: Count,
-    refused_address: Count,
-    closed: [Count; Closed::ALL.len()],
 }
 
 #[derive(Debug, Default)]
@@ -123,7 +92,7 @@ impl Roster {
         if crowded {
             table.sweep_at.get_or_insert(now + GRACE);
         }
-        self.counts.open.set(i64::try_from(table.guests.len()).unwrap_or(i64::MAX));
+        self.counts.open.add(1);
         Some(Seat { roster: self.clone(), id, settled: AtomicBool::new(false) })
     }
 
@@ -177,13 +146,21 @@ impl Roster {
         }
     }
 
+    /// Does nothing the second time, as for a connection that was told to leave and now has left.
+    fn remove(&self, table: &mut Table, id: u64) -> Option<Guest> {
+        let guest = table.remove(id)?;
+        // Added up, not set: after a reload the predecessor's last connections count under the same name.
+        self.counts.open.add(-1);
+        Some(guest)
+    }
+
     fn per_address(&self) -> usize {
         self.limits.connections_per_address.max(1)
     }
 
     fn evict(&self, table: &mut Table, id: Option<u64>) -> bool {
         let Some(id) = id else { return false };
-        if let Some(task) = table.remove(id).and_then(|guest| guest.task) {
+        if let Some(task) = self.remove(table, id).and_then(|guest| guest.task) {
             task.abort();
         }
         self.counts.closed(Closed::HalfOpen);
@@ -221,9 +198,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let mut table = self.roster.table();
-        table.remove(self.id);
-        self.roster.counts.open.set(i64::try_from(table.guests.len()).unwrap_or(i64::MAX));
+        self.roster.remove(&mut self.roster.table(), self.id);
     }
 }
 
@@ -251,7 +226,6 @@ impl Table {
         true
     }
 
-    /// Does nothing the second time, as for a connection that was told to leave and now has left.
     fn remove(&mut self, id: u64) -> Option<Guest> {
         let guest = self.guests.remove(&id)?;
         self.half_open.remove(&id);
@@ -272,46 +246,6 @@ impl Home {
     }
 }
 
-impl Closed {
-    const ALL: [(Self, &'static str); 7] = [
-        (Self::HalfOpen, "half_open"),
-        (Self::Tls, "tls_handshake"),
-        (Self::TlsTimeout, "tls_handshake_timeout"),
-        (Self::Head, "read_header_timeout"),
-        (Self::Idle, "idle_timeout"),
-        (Self::Write, "write_timeout"),
-        (Self::Drain, "drain"),
-    ];
-}
-
-impl Counts {
-    /// The counts of the component `id` of a class such as `exporter`.
-    pub(super) fn new(meters: &Meters, class: &'static str, id: &str) -> Self {
-        let labels = |reason: Option<&str>| {
-            let reason = reason.map(|reason| ("reason", reason.to_owned()));
-            std::iter::once((class, id.to_owned())).chain(reason).collect()
-        };
-        let count = |name, about, reason| meters.count(name, about, "{connections}", labels(reason));
-        let refused = "weir_listener_connections_refused";
-        let about = "Connections closed at once because a cap was met and no half-open connection could make room.";
-        Self {
-            open: meters.level("weir_listener_connections", "Open connections.", "{connections}", labels(None)),
-            accepted: count("weir_listener_connections_accepted", "Connections accepted.", None),
-            accept_errors: count("weir_listener_accept_errors", "Errors of accept, retried.", None),
-            panics: count("weir_listener_panics", "Panics of the service, answered with 500.", None),
-            refused_total: count(refused, about, Some("connections")),
-            refused_address: count(refused, about, Some("connections_per_address")),
-            closed: Closed::ALL.map(|(_, reason)| {
-                count("weir_listener_connections_closed", "Connections closed by this side, by reason.", Some(reason))
-            }),
-        }
-    }
-
-    pub(super) fn closed(&self, why: Closed) {
-        self.closed[why as usize].add(1);
-    }
-}
-
 /// Whose connections count together: an IPv4 address, or an IPv6 /64, which is the least that one customer is given.
 pub(super) fn home_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -324,88 +258,4 @@ pub(super) fn home_of(address: IpAddr) -> IpAddr {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn roster(connections: usize, connections_per_address: usize) -> (Meters, Arc<Roster>) {
-        let meters = Meters::unread();
-        let limits = LimitsConfig { connections, connections_per_address, ..LimitsConfig::default() };
-        let counts = Counts::new(&meters, "exporter", "a");
-        (meters, Roster::new(limits, counts))
-    }
-
-    fn count(meters: &Meters, reason: &str) -> u64 {
-        let is = |labels: &crate::meter::Labels| labels.iter().any(|(_, value)| value == reason);
-        meters.counts().iter().filter(|(_, labels, _)| is(labels)).map(|(.., value)| value).sum()
-    }
-
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_half_open_connection_of_a_full_address_makes_room() {
-        let (meters, roster) = roster(100, 2);
-        let busy = roster.enter(ip("10.0.0.1")).unwrap();
-        assert!(busy.settle());
-        let half = roster.enter(ip("10.0.0.1")).unwrap();
-        tokio::time::advance(GRACE).await;
-        let new = roster.enter(ip("::ffff:10.0.0.1")).unwrap();
-        assert!(!half.settle() && new.settle());
-        assert!(roster.enter(ip("10.0.0.1")).is_none());
-        assert!(roster.enter(ip("10.0.0.2")).is_some());
-        assert_eq!((count(&meters, "half_open"), count(&meters, "connections_per_address")), (1, 2));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_has_just_come_is_not_pushed_out_by_its_address_but_does_not_stay_past_its_grace() {
-        let (meters, roster) = roster(100, 2);
-        let seats: Vec<_> = (0..10).map(|_| roster.enter(ip("10.0.0.1")).unwrap()).collect();
-        assert_eq!((count(&meters, "half_open"), roster.counts.open.value()), (0, 10));
-        let settled: Vec<_> = seats.iter().map(Seat::settle).collect();
-        assert_eq!(settled.iter().filter(|settled| **settled).count(), 2);
-        let at = roster.sweep_at().unwrap();
-        tokio::time::advance(at - Instant::now()).await;
-        roster.sweep();
-        assert_eq!((count(&meters, "half_open"), roster.sweep_at()), (8, None));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_oldest_half_open_connection_of_a_full_house_makes_room() {
-        let (meters, roster) = roster(2, 2);
-        let _half = roster.enter(ip("10.0.0.1")).unwrap();
-        let busy = roster.enter(ip("10.0.0.2")).unwrap();
-        assert!(busy.settle());
-        let other = roster.enter(ip("10.0.0.3")).unwrap();
-        assert!(other.settle());
-        assert!(roster.enter(ip("10.0.0.4")).is_none());
-        assert_eq!((count(&meters, "half_open"), count(&meters, "connections")), (1, 1));
-        assert_eq!(roster.counts.open.value(), 2);
-        drop((busy, other));
-        assert_eq!(roster.counts.open.value(), 0);
-        assert!(roster.table().homes.is_empty());
-    }
-
-    #[test]
-    fn an_ipv6_network_is_one_address() {
-        let (_, roster) = roster(10, 1);
-        let seat = roster.enter(ip("2001:db8::1")).unwrap();
-        assert!(seat.settle());
-        assert!(roster.enter(ip("2001:db8::2:1")).is_none());
-        assert!(roster.enter(ip("2001:db8:0:1::1")).is_some());
-    }
-
-    #[tokio::test]
-    async fn who_makes_room_is_ended() {
-        let (_, roster) = roster(1, 1);
-        let seat = roster.enter(ip("10.0.0.1")).unwrap();
-        let id = seat.id();
-        let task = tokio::spawn(async move {
-            let _seat = seat;
-            std::future::pending::<()>().await;
-        });
-        roster.served_by(id, task.abort_handle());
-        let _new = roster.enter(ip("10.0.0.1")).unwrap();
-        assert!(task.await.unwrap_err().is_cancelled());
-    }
-}
+mod tests;

@@ -1,9 +1,12 @@
 //! Heads and bodies that are too large, and other bad manners.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::house::{House, PATIENCE, brisk, send};
 
@@ -53,6 +56,21 @@ async fn a_body_past_the_cap_is_answered_413_and_the_answer_arrives() {
     let chunked = format!("transfer-encoding: chunked\r\n\r\n{}0\r\n\r\n", "5\r\n01234\r\n".repeat(3));
     assert_eq!(post(chunked).await.0, 413);
     assert_eq!(post("transfer-encoding: chunked\r\n\r\nnonsense\r\n".to_owned()).await.0, 400);
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_when_it_is_refused_may_finish_and_read_why() {
+    let house = House::open(|server| server.timeouts(brisk()).max_body(10)).await;
+    for head in ["POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 40000\r\n\r\n", "POST /echo HTTP/2.0.0\r\n"] {
+        let mut stream = house.knock().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..4 {
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            stream.write_all(&[b'x'; 10_000]).await.unwrap();
+        }
+        let (status, answer) = send(&mut stream, "").await;
+        assert!([413, 400].contains(&status), "{answer}");
+    }
 }
 
 #[tokio::test]

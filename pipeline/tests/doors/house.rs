@@ -103,11 +103,8 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<ResponseBody>,
             Err(error) => error.response(),
         },
         // Longer than any socket buffer.
-        "/endless" => {
-            let piece = Bytes::from(vec![b'x'; 64 * 1_024]);
-            let pieces = stream::repeat_with(move || Ok(Frame::data(piece.clone())));
-            Response::new(StreamBody::new(pieces).boxed_unsync())
-        }
+        "/endless" => endless(64 * 1_024),
+        "/endless/large" => endless(16 << 20),
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(300)).await;
             text(StatusCode::OK, "slow")
@@ -116,6 +113,12 @@ async fn answer(request: Request<RequestBody>) -> Result<Response<ResponseBody>,
         "/panic" => panic!("as asked"),
         _ => unknown_path(),
     })
+}
+
+fn endless(piece: usize) -> Response<ResponseBody> {
+    let piece = Bytes::from(vec![b'x'; piece]);
+    let pieces = stream::repeat_with(move || Ok(Frame::data(piece.clone())));
+    Response::new(StreamBody::new(pieces).boxed_unsync())
 }
 
 /// A good request; the connection is asked to close.

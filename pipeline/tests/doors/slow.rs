@@ -130,9 +130,10 @@ async fn a_reader_that_takes_nothing_is_shown_out() {
 async fn a_reader_that_takes_its_time_but_takes_is_served() {
     let house = House::open(|server| server.timeouts(brisk())).await;
     let mut stream = house.knock().await;
-    stream.write_all(b"GET /endless HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
-    let mut scratch = vec![0; 4 << 20];
-    for _ in 0..10 {
+    // In pieces so large that each takes longer than the deadline.
+    stream.write_all(b"GET /endless/large HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut scratch = vec![0; 2 << 20];
+    for _ in 0..12 {
         sleep(Duration::from_millis(100)).await;
         stream.read_exact(&mut scratch).await.unwrap();
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::*;
 
 fn progress() -> Arc<Progress> {
-    Progress::new(Timeouts::default())
+    Progress::new(Timeouts::default(), Instant::now())
 }
 
 async fn overdue_after(progress: &Progress) -> (u64, Option<Closed>) {

@@ -22,6 +22,9 @@ struct Guard {
 impl Gates {
     /// Puts these gates in front of a service. Who is refused gets the gate's answer; the service sees only who is admitted, with
     /// [`Peer::client`] as the gates found it. A request without a [`Peer`] is refused.
+    ///
+    /// It guards all paths of the service. A server with other routes beside the gated one guards only that route, and answers
+    /// [`unknown_path`](crate::net::unknown_path) for the rest, so that an unmounted route cannot be told from none.
     #[must_use]
     pub fn guard(&self, service: Service) -> Service {
         Service::new(Guard { gates: self.clone(), service })

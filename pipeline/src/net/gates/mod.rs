@@ -146,12 +146,15 @@ impl Gates {
         if self.is_unmounted() {
             return (Admission::Unmounted, None);
         }
+        if self.rules.mode == Mode::Open {
+            // Trusted proxies are no gate: without one, who does not say for whom he asks is still let in.
+            return (Admission::Open, self.client(head, peer).ok());
+        }
         match self.passes(head, peer) {
             Err(refused) => {
                 self.watch.counts[refused as usize].add(1);
                 (Admission::Refused(refused), None)
             }
-            Ok(client) if self.rules.mode == Mode::Open => (Admission::Open, Some(client)),
             Ok(client) => (Admission::Pass, Some(client)),
         }
     }

@@ -46,6 +46,7 @@ fn without_the_key_the_route_is_open_and_with_nothing_set_it_is_not_there() {
         ("gates: {trusted_proxies: 127.0.0.1}", Admission::Unmounted),
         ("gates: {when_unset: unmounted}", Admission::Unmounted),
         ("gates: {when_unset: open}", Admission::Open),
+        ("gates: {trusted_proxies: 192.0.2.1, when_unset: open}", Admission::Open),
         ("gates: {token: '${env:UNSET:-}', when_unset: open}", Admission::Open),
         ("gates: {token: '${env:TOKEN}', when_unset: open}", Admission::Pass),
         ("gates: {cidrs: '10.0.0.0/8,192.0.2.0/24'}", Admission::Pass),
@@ -66,6 +67,9 @@ fn all_gates_that_are_set_must_pass_and_the_address_comes_first() {
 
 #[test]
 fn refusals_are_counted_by_gate() {
+    for (place, (refused, _)) in Refused::ALL.into_iter().enumerate() {
+        assert_eq!(refused as usize, place);
+    }
     let meters = Meters::unread();
     let gates = plan("gates: {token: 0123456789abcdef, cidrs: 10.0.0.0/8}").unwrap();
     let gates =

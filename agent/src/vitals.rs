@@ -1,0 +1,128 @@
+//! How the agent is: starting, running, stopping. For health endpoints.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pdata::UnixNanos;
+use pipeline::collection::CollectionPort;
+use pipeline::{Clock, Collects};
+use tokio::time::Instant;
+
+/// What everybody may know of the agent's state. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Vitals(Arc<Mutex<State>>, Clock);
+
+/// Where the agent is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Components are being started.
+    Starting,
+    /// All components run.
+    Running,
+    /// The stop was asked for, or a component could not go on.
+    Stopping,
+}
+
+/// Whether the agent does its work, and if not, why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Readiness {
+    /// Why it is not ready; none when it is.
+    pub missing: Option<String>,
+    /// Since when it runs, in wall-clock time and as a span; none unless it runs.
+    pub up: Option<(UnixNanos, Duration)>,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    since: Instant,
+    since_wall: UnixNanos,
+    /// Receivers that collect by their own clock: ready means that each has collected once.
+    awaited: Vec<CollectionPort>,
+}
+
+/// How long readiness waits for first collections. A source that is down must not keep the whole agent out of service.
+pub(crate) const STARTUP_GRACE: Duration = Duration::from_secs(10);
+
+impl Vitals {
+    /// An agent that is starting.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let state = State { phase: Phase::Starting, since: clock.now(), since_wall: clock.wall(), awaited: Vec::new() };
+        Self(Arc::new(Mutex::new(state)), clock)
+    }
+
+    /// All components have been started; these are the receivers that collect.
+    pub(crate) fn running(&self, ports: Vec<CollectionPort>) {
+        let awaited = ports.into_iter().filter(|port| port.collects == Collects::Interval).collect();
+        self.set(Phase::Running, awaited);
+    }
+
+    /// The stop was asked for.
+    pub(crate) fn stopping(&self) {
+        self.set(Phase::Stopping, Vec::new());
+    }
+
+    /// Where the agent is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.lock().phase
+    }
+
+    /// Whether the agent does its work.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let state = self.lock();
+        let missing = match state.phase {
+            Phase::Starting => Some("starting".to_owned()),
+            Phase::Stopping => Some("stopping".to_owned()),
+            Phase::Running if state.since.elapsed() >= STARTUP_GRACE => None,
+            Phase::Running => state
+                .awaited
+                .iter()
+                .find(|port| port.first_round().is_none())
+                .map(|port| format!("{} has not collected yet", port.receiver)),
+        };
+        let up = (state.phase == Phase::Running).then(|| (state.since_wall, state.since.elapsed()));
+        Readiness { missing, up }
+    }
+
+    fn set(&self, phase: Phase, awaited: Vec<CollectionPort>) {
+        let (since, since_wall) = (self.1.now(), self.1.wall());
+        *self.lock() = State { phase, since, since_wall, awaited };
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::collection::CollectionDesk;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_is_ready_when_every_interval_receiver_has_collected_once() {
+        let vitals = Vitals::new(Clock::stepped(UnixNanos(5)));
+        assert_eq!(vitals.readiness().missing.unwrap(), "starting");
+        let (desk, port) = CollectionDesk::pair("sql_query/a", Collects::Interval);
+        let (_idle, on_demand) = CollectionDesk::pair("sql_query/b", Collects::OnDemand);
+        vitals.running(vec![port, on_demand]);
+        assert_eq!(vitals.readiness().missing.unwrap(), "sql_query/a has not collected yet");
+        desk.first_round_done(Vec::new());
+        assert_eq!(vitals.readiness().missing, None);
+        vitals.stopping();
+        assert_eq!(vitals.readiness(), Readiness { missing: Some("stopping".into()), up: None });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_is_down_keeps_readiness_away_for_the_grace_only() {
+        let vitals = Vitals::new(Clock::stepped(UnixNanos(5)));
+        let (_desk, port) = CollectionDesk::pair("sql_query/a", Collects::Interval);
+        vitals.running(vec![port]);
+        tokio::time::sleep(STARTUP_GRACE).await;
+        assert_eq!(vitals.readiness().missing, None);
+    }
+}

@@ -1,0 +1,87 @@
+//! What the law of the data path promises: after a series was seen, a point costs no allocation.
+//!
+//! The tally counts a thread, and the test runner gives each test its own.
+
+use exporters::prometheus::Exposition;
+use pdata::{Kind, Metrics, Number, SeriesTable, UnixNanos};
+use pipeline::Batch;
+use pipeline::testing::{identity, push};
+use processors::bench::{Bench, CHAINS, Collide};
+use receivers::bench::RowsToPoints;
+
+#[global_allocator]
+static TALLY: tally::Tally = tally::Tally;
+
+const POINTS: usize = 10_000;
+
+#[test]
+fn an_identity_only_hop_allocates_nothing_per_point() {
+    for rules in CHAINS {
+        for kind in [Kind::Gauge, Kind::COUNTER] {
+            let mut bench = Bench::new(rules, POINTS, kind, Collide::Nowhere);
+            for _ in 0..3 {
+                bench.fill();
+                bench.pass();
+            }
+            bench.fill();
+            let (points, allocated) = tally::allocated(|| bench.pass());
+            assert_eq!(points, POINTS);
+            assert!(allocated.count <= 4, "{rules} rules, {kind:?}: {allocated:?} for a batch of {POINTS} points");
+        }
+    }
+}
+
+#[test]
+fn series_that_merge_allocate_nothing_per_point() {
+    let mut bench = Bench::new(5, POINTS, Kind::COUNTER, Collide::Tenfold);
+    for _ in 0..3 {
+        bench.fill();
+        bench.pass();
+    }
+    bench.fill();
+    let (points, allocated) = tally::allocated(|| bench.pass());
+    assert_eq!(points, POINTS / 10);
+    // Lists that double as they grow, once a batch.
+    assert!(allocated.count <= 16, "{allocated:?} for a batch of {POINTS} points");
+}
+
+#[test]
+fn the_endpoint_takes_known_points_without_allocating() {
+    let table = SeriesTable::with_defaults();
+    let series: Vec<_> =
+        (0..POINTS).map(|n| table.intern(identity("m", Kind::Gauge, &[("tenant", &n.to_string())]))).collect();
+    let batch = |time: u64| {
+        let mut metrics = Metrics::new(table.pin());
+        series.iter().for_each(|series| push(&mut metrics, series, Number::Int(time as i64), time));
+        Batch::new(metrics, UnixNanos(time))
+    };
+    let exposition = Exposition::with_room_for(POINTS);
+    (1..4).for_each(|time| exposition.apply(&batch(time)));
+    let next = batch(4);
+    let ((), allocated) = tally::allocated(|| exposition.apply(&next));
+    assert!(allocated.count <= 2, "{allocated:?} for a batch of {POINTS} points");
+    assert!(exposition.text().contains("m{tenant=\"17\"} 4\n"), "and it took them");
+}
+
+#[test]
+fn rows_of_known_series_allocate_pages_and_nothing_per_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch("create table rows(tenant text, value int)").unwrap();
+    connection
+        .execute("insert into rows with recursive n(i) as (select 1 union all select i + 1 from n where i < ?1) select 'tenant-' || i, i from n", [POINTS as i64])
+        .unwrap();
+    let yaml = format!(
+        "driver: sqlite\ndatasource: {}\nqueries: [{{sql: 'select tenant, value from rows', metrics: [{{metric_name: m, value_column: value, attribute_columns: [tenant]}}]}}]",
+        path.display()
+    );
+    let mut rows = RowsToPoints::new(&yaml, SeriesTable::with_defaults()).unwrap();
+    for _ in 0..3 {
+        rows.read(drop).unwrap();
+    }
+    let mut points = 0;
+    let (read, allocated) = tally::allocated(|| rows.read(|page| points += page.points.len()).unwrap());
+    assert_eq!((read, points), (POINTS as u64, POINTS));
+    assert!(allocated.count <= 64, "{allocated:?} for {POINTS} rows");
+}

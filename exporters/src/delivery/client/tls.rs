@@ -1,0 +1,334 @@
+//! TLS towards a destination.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use config::{Duration, Problems, Secret, Section};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tokio::time::Instant;
+use tokio_rustls::TlsConnector;
+
+use super::connect::Io;
+use super::headers::read_bounded;
+
+/// The key `tls` of an exporter, with the Collector's names.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TlsClientConfig {
+    /// gRPC: no TLS. An `https://` endpoint has TLS all the same. Means nothing for HTTP, where the endpoint's scheme decides.
+    pub(crate) insecure: bool,
+    /// Whether any certificate of the server is good enough. For tests: whoever is on the way can read and change everything.
+    pub(crate) insecure_skip_verify: bool,
+    /// The name to ask for and to find in the server's certificate, instead of the endpoint's.
+    pub(crate) server_name_override: String,
+    /// PEM file with the CAs that the server's certificate may come from. The system's by default.
+    pub(crate) ca_file: String,
+    /// The same, written out.
+    pub(crate) ca_pem: String,
+    /// Whether the system's CAs hold beside `ca_file`.
+    pub(crate) include_system_ca_certs_pool: bool,
+    /// PEM file with our certificate and its chain, for servers that want one.
+    pub(crate) cert_file: String,
+    /// The same, written out.
+    pub(crate) cert_pem: String,
+    /// PEM file with our certificate's private key.
+    pub(crate) key_file: String,
+    /// The same, written out.
+    pub(crate) key_pem: Secret,
+    /// The oldest version of TLS, `1.2` (default) or `1.3`.
+    pub(crate) min_version: Option<TlsVersion>,
+    /// The newest version of TLS, `1.2` or `1.3` (default).
+    pub(crate) max_version: Option<TlsVersion>,
+    /// How often at most the files are looked at for changes, 1s by default. They are looked at when a connection is opened.
+    pub(crate) reload_interval: Option<Duration>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+pub(crate) enum TlsVersion {
+    /// RFC 5246.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// RFC 8446.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+/// TLS as it is set up, with certificates that are read again when their files change.
+#[derive(Debug)]
+pub(crate) struct Tls {
+    config: TlsClientConfig,
+    alpn: &'static [u8],
+    /// Read once: the system's CAs change with the system.
+    system: Option<RootCertStore>,
+    server_name: Option<ServerName<'static>>,
+    /// Never held over an await.
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+struct Current {
+    client: Arc<ClientConfig>,
+    /// Of the files, those that could not be used included; none when they could not be read.
+    seen: Option<Files>,
+    looked_at: Instant,
+}
+
+/// The PEM texts of all parts.
+#[derive(Clone, PartialEq)]
+struct Files {
+    ca: Option<Vec<u8>>,
+    cert: Option<Vec<u8>>,
+    key: Option<Vec<u8>>,
+}
+
+/// What is wrong with the value of one key.
+#[derive(Debug)]
+pub(crate) struct Wrong {
+    key: &'static str,
+    what: String,
+}
+
+/// The most bytes of a certificate, key or CA file; the bundle of all public CAs is 220 KiB.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+impl TlsClientConfig {
+    /// What is wrong with what stands under `tls`, the files included.
+    pub(crate) fn problems(&self, section: &Section) -> Problems {
+        // With no CAs of the system: whether those can be read is no matter of the file.
+        let checked = self.names().and_then(|_| self.read()).and_then(|files| self.build(&files, None, b"").map(drop));
+        match checked {
+            Ok(()) => Problems::new(),
+            Err(Wrong { key, what }) => section.error(&format!("tls.{key}"), what).into(),
+        }
+    }
+
+    fn names(&self) -> Result<Option<ServerName<'static>>, Wrong> {
+        if self.server_name_override.is_empty() {
+            return Ok(None);
+        }
+        let name = ServerName::try_from(self.server_name_override.clone());
+        name.map(Some).map_err(|_| Wrong::new("server_name_override", "is no host name"))
+    }
+
+    fn read(&self) -> Result<Files, Wrong> {
+        if self.max_version.is_some() && self.min_version > self.max_version {
+            return Err(Wrong::new("min_version", "'min_version' is newer than 'max_version'"));
+        }
+        let part = |key, file: &str, pem: &str| match (file, pem) {
+            ("", "") => Ok(None),
+            ("", pem) => Ok(Some(pem.as_bytes().to_vec())),
+            (file, "") => read_bounded(Path::new(file), MAX_FILE_BYTES)
+                .map(Some)
+                .map_err(|error| Wrong::new(key, format!("cannot read {file}: {error}"))),
+            _ => Err(Wrong::new(key, format!("both `{key}` and its `_pem` form are set"))),
+        };
+        let files = Files {
+            ca: part("ca_file", &self.ca_file, &self.ca_pem)?,
+            cert: part("cert_file", &self.cert_file, &self.cert_pem)?,
+            key: part("key_file", &self.key_file, self.key_pem.expose())?,
+        };
+        match (&files.cert, &files.key) {
+            (Some(_), None) => Err(Wrong::new(
+                "cert_file",
+                "for our own certificate both a certificate and a key are needed, and the key is missing",
+            )),
+            (None, Some(_)) => Err(Wrong::new(
+                "key_file",
+                "for our own certificate both a certificate and a key are needed, and the certificate is missing",
+            )),
+            _ => Ok(files),
+        }
+    }
+
+    fn build(&self, files: &Files, system: Option<&RootCertStore>, alpn: &[u8]) -> Result<ClientConfig, Wrong> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(&self.versions())
+            .map_err(|error| Wrong::new("min_version", error.to_string()))?;
+        let mut roots = system.cloned().unwrap_or_else(RootCertStore::empty);
+        if let Some(pem) = &files.ca {
+            add_roots(&mut roots, pem)?;
+        }
+        let builder = if self.insecure_skip_verify {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAll(provider)))
+        } else {
+            builder.with_root_certificates(roots)
+        };
+        let mut client = match (&files.cert, &files.key) {
+            (Some(cert), Some(key)) => {
+                let chain = CertificateDer::pem_slice_iter(cert)
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(|error| Wrong::new("cert_file", format!("not PEM: {error}")))?;
+                let key = PrivateKeyDer::from_pem_slice(key)
+                    .map_err(|error| Wrong::new("key_file", format!("holds no private key in PEM: {error}")))?;
+                builder.with_client_auth_cert(chain, key).map_err(|error| Wrong::new("key_file", error.to_string()))?
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        client.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
+        Ok(client)
+    }
+
+    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
+        let min = self.min_version.unwrap_or(TlsVersion::V1_2);
+        let max = self.max_version.unwrap_or(TlsVersion::V1_3);
+        [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
+            .into_iter()
+            .filter(|(version, _)| (min..=max).contains(version))
+            .map(|(_, version)| version)
+            .collect()
+    }
+}
+
+impl Tls {
+    /// TLS that offers `alpn`.
+    ///
+    /// # Errors
+    /// What is wrong with the files now, though they were good when the plan was made.
+    pub(crate) fn new(config: &TlsClientConfig, alpn: &'static [u8]) -> Result<Self, Wrong> {
+        let own = !config.ca_file.is_empty() || !config.ca_pem.is_empty();
+        let system = (!own || config.include_system_ca_certs_pool).then(system_roots);
+        let server_name = config.names()?;
+        let files = config.read()?;
+        let client = Arc::new(config.build(&files, system.as_ref(), alpn)?);
+        let current = Mutex::new(Current { client, seen: Some(files), looked_at: Instant::now() });
+        Ok(Self { config: config.clone(), alpn, system, server_name, current })
+    }
+
+    /// Shakes hands over an open stream. `host` is the endpoint's.
+    pub(super) async fn connect(&self, host: &str, stream: Box<dyn Io>) -> io::Result<Box<dyn Io>> {
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned())
+                .map_err(|_| io::Error::other(format!("{host:?} is no name that a certificate can hold")))?,
+        };
+        let stream = TlsConnector::from(self.client()).connect(name, stream).await?;
+        Ok(Box::new(stream))
+    }
+
+    /// What shakes hands, with the files as they are on disk. Files that cannot be used leave the old ones in place, with a warning.
+    fn client(&self) -> Arc<ClientConfig> {
+        let interval = self.config.reload_interval.map_or(std::time::Duration::from_secs(1), Duration::get);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.looked_at.elapsed() >= interval {
+            current.looked_at = Instant::now();
+            self.reload(&mut current);
+        }
+        current.client.clone()
+    }
+
+    fn reload(&self, current: &mut Current) {
+        let files = match self.config.read() {
+            Ok(files) => files,
+            Err(wrong) => {
+                // Told once: what could not be read equals nothing that is read later.
+                if current.seen.take().is_some() {
+                    tracing::warn!(reason = %wrong, "certificates not read again, the old ones stay");
+                }
+                return;
+            }
+        };
+        if current.seen.as_ref() == Some(&files) {
+            return;
+        }
+        match self.config.build(&files, self.system.as_ref(), self.alpn) {
+            Ok(client) => {
+                current.client = Arc::new(client);
+                tracing::info!("certificates read again");
+            }
+            Err(wrong) => tracing::warn!(reason = %wrong, "certificates not usable, the old ones stay"),
+        }
+        current.seen = Some(files);
+    }
+}
+
+impl Wrong {
+    fn new(key: &'static str, what: impl Into<String>) -> Self {
+        Self { key, what: what.into() }
+    }
+}
+
+impl std::fmt::Display for Wrong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "tls::{}: {}", self.key, self.what)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Files { .. }")
+    }
+}
+
+/// The system's CAs; those of Mozilla where the system has none, as images from scratch do.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    roots
+}
+
+fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Wrong> {
+    let before = roots.len();
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|error| Wrong::new("ca_file", format!("not PEM: {error}")))?;
+        roots
+            .add(certificate)
+            .map_err(|error| Wrong::new("ca_file", format!("holds a certificate that is no CA: {error}")))?;
+    }
+    if roots.len() == before {
+        return Err(Wrong::new("ca_file", "holds no certificate in PEM"));
+    }
+    Ok(())
+}
+
+/// Takes every certificate, as `insecure_skip_verify` asks for; signatures are still checked, so that the other end has the key.
+#[derive(Debug)]
+struct TakesAll(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for TakesAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,448 @@
+//! `otlp_http`: a POST per batch.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration as Span;
+
+use bytes::Bytes;
+use config::{Duration, Optional, Problem, Problems, Section, Signal};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use pdata::UnixNanos;
+use pdata::otlp::{PartialSuccess, decode_response, decode_status};
+use pipeline::{BoxFuture, BuildContext, Clock, Exporter, Fault, Plan, Planned, Signals};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tower::Service;
+
+use super::pack::{Compression, CompressionParams, Packer};
+use super::{AuthErrors, Otlp, guarded, tls_warnings};
+use crate::delivery::client::{
+    Answer, Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Tls, TlsClientConfig, Version, tcp,
+};
+use crate::delivery::{
+    BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken,
+    Unsupported, short,
+};
+
+/// The section of `otlp_http`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Config {
+    /// Where to push; `/v1/metrics` and `/v1/logs` are put behind it.
+    endpoint: String,
+    /// Where to push metrics, as it stands.
+    metrics_endpoint: String,
+    /// Where to push logs, as it stands.
+    logs_endpoint: String,
+    /// Headers of every request.
+    headers: Headers,
+    /// gzip (default), zstd or none.
+    compression: Compression,
+    /// How hard to compress.
+    compression_params: CompressionParams,
+    /// How long a try may take, connecting and reading the answer included; 0 means a day. Default 30s.
+    timeout: Duration,
+    /// TLS towards `https` endpoints.
+    tls: TlsClientConfig,
+    /// How long an idle connection is kept. Default 90s.
+    idle_conn_timeout: Duration,
+    /// Idle connections that are kept. `num_consumers` by default.
+    max_idle_conns_per_host: Option<usize>,
+    /// Whether each request gets a connection of its own.
+    disable_keep_alives: bool,
+    /// Which statuses are tried again besides 429, 502, 503 and 504.
+    retry_status_codes: Vec<u16>,
+    /// What becomes of data when the destination answers 401 or 403: hold (default) or drop.
+    auth_errors: AuthErrors,
+    /// Whether link-local addresses, on which clouds answer the host itself, may be pushed to.
+    allow_link_local: bool,
+    /// When a batch is tried again.
+    retry_on_failure: RetrySettings,
+    /// Where batches wait.
+    sending_queue: Optional<QueueSettings>,
+    /// The breaker in front of the destination.
+    circuit_breaker: BreakerSettings,
+    #[schemars(skip)]
+    encoding: Option<String>,
+    #[schemars(skip)]
+    traces_endpoint: Unsupported,
+    #[schemars(skip)]
+    profiles_endpoint: Unsupported,
+    #[schemars(skip)]
+    auth: Unsupported,
+    #[schemars(skip)]
+    proxy_url: Unsupported,
+    #[schemars(skip)]
+    middlewares: Unsupported,
+    #[schemars(skip)]
+    cookies: Unsupported,
+    #[schemars(skip)]
+    read_buffer_size: Unsupported,
+    #[schemars(skip)]
+    write_buffer_size: Unsupported,
+    #[schemars(skip)]
+    max_idle_conns: Unsupported,
+    #[schemars(skip)]
+    max_conns_per_host: Unsupported,
+    #[schemars(skip)]
+    http2_read_idle_timeout: Unsupported,
+    #[schemars(skip)]
+    http2_ping_timeout: Unsupported,
+    #[schemars(skip)]
+    force_attempt_http2: Unsupported,
+}
+
+/// Keys of the Collector that are told apart from typing mistakes.
+const UNSUPPORTED: [(&str, &str); 13] = [
+    ("traces_endpoint", "traces are not carried yet"),
+    ("profiles_endpoint", "profiles are not carried"),
+    ("auth", "give the credentials under `headers`; a `value_file` is read again when it changes"),
+    ("proxy_url", "connect directly, or through a proxy that needs no client support"),
+    ("middlewares", "remove it"),
+    ("cookies", "remove it"),
+    ("read_buffer_size", "remove it; buffers are sized by the answer"),
+    ("write_buffer_size", "remove it; a request is written from the memory it stands in"),
+    ("max_idle_conns", "use `max_idle_conns_per_host`"),
+    ("max_conns_per_host", "use `sending_queue.num_consumers`: each consumer uses one connection"),
+    ("http2_read_idle_timeout", "remove it; HTTP/1.1 is spoken"),
+    ("http2_ping_timeout", "remove it; HTTP/1.1 is spoken"),
+    ("force_attempt_http2", "remove it; HTTP/1.1 is spoken"),
+];
+
+/// A checked section.
+pub(super) struct HttpPlan {
+    metrics: Option<Uri>,
+    logs: Option<Uri>,
+    headers: HeaderSource,
+    compression: Compression,
+    compression_params: CompressionParams,
+    client: ClientSettings,
+    tls: TlsClientConfig,
+    rules: Rules,
+    pub(super) dial: Dial,
+    delivery: DeliverySettings,
+    warnings: Problems,
+}
+
+/// What answers mean, besides the specification.
+#[derive(Clone, Debug)]
+struct Rules {
+    also: Vec<u16>,
+    auth_errors: AuthErrors,
+}
+
+/// Makes tries.
+#[derive(Clone)]
+struct Send(Arc<Sender>);
+
+struct Sender {
+    client: Client,
+    metrics: Option<Uri>,
+    logs: Option<Uri>,
+    /// What every request carries.
+    base: HeaderMap,
+    headers: HeaderSource,
+    rules: Rules,
+    clock: Clock,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            endpoint: String::new(),
+            metrics_endpoint: String::new(),
+            logs_endpoint: String::new(),
+            headers: Headers::default(),
+            compression: Compression::Gzip,
+            compression_params: CompressionParams::default(),
+            timeout: Duration::from_secs(30),
+            tls: TlsClientConfig::default(),
+            idle_conn_timeout: Duration::from_secs(90),
+            max_idle_conns_per_host: None,
+            disable_keep_alives: false,
+            retry_status_codes: Vec::new(),
+            auth_errors: AuthErrors::Hold,
+            allow_link_local: false,
+            retry_on_failure: RetrySettings::default(),
+            sending_queue: Optional::Absent,
+            circuit_breaker: BreakerSettings::default(),
+            encoding: None,
+            traces_endpoint: Unsupported,
+            profiles_endpoint: Unsupported,
+            auth: Unsupported,
+            proxy_url: Unsupported,
+            middlewares: Unsupported,
+            cookies: Unsupported,
+            read_buffer_size: Unsupported,
+            write_buffer_size: Unsupported,
+            max_idle_conns: Unsupported,
+            max_conns_per_host: Unsupported,
+            http2_read_idle_timeout: Unsupported,
+            http2_ping_timeout: Unsupported,
+            force_attempt_http2: Unsupported,
+        }
+    }
+}
+
+pub(super) fn plan(section: &Section) -> Planned<dyn Exporter> {
+    Ok(Box::new(check(section)?))
+}
+
+pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
+    let config: Config = section.decode()?;
+    let mut problems = Unsupported::problems(section, &UNSUPPORTED);
+    let mut keep = |found: Result<Uri, Problem>| found.map_err(|problem| problems.push(problem)).ok();
+    let metrics =
+        config.endpoint_of(section, "metrics_endpoint", &config.metrics_endpoint, "metrics").and_then(&mut keep);
+    let logs = config.endpoint_of(section, "logs_endpoint", &config.logs_endpoint, "logs").and_then(keep);
+    if [&config.endpoint, &config.metrics_endpoint, &config.logs_endpoint].iter().all(|written| written.is_empty()) {
+        problems.push(section.error("endpoint", "at least one endpoint must be specified"));
+    }
+    problems.extend(config.compression_params.problems(section, config.compression));
+    problems.extend(config.tls.problems(section));
+    problems.extend(config.encoding_problem(section));
+    for (index, code) in config.retry_status_codes.iter().enumerate() {
+        if !(400..600).contains(code) {
+            let what = format!("{code} is no status of an error: write 400 to 599");
+            problems.push(section.error(&format!("retry_status_codes[{index}]"), what));
+        }
+    }
+    let mut take = |found: Problems| problems.extend(found);
+    let headers = config.headers.plan(section).map_err(&mut take).ok();
+    let delivery = DeliverySettings::plan(
+        section,
+        config.timeout,
+        &config.retry_on_failure,
+        &config.sending_queue,
+        &config.circuit_breaker,
+    );
+    let delivery = delivery.map_err(take).ok();
+    // Told once for both signals.
+    problems.sort();
+    let (Some(headers), Some(delivery), false) = (headers, delivery, problems.has_errors()) else {
+        return Err(problems);
+    };
+    let mut warnings = tls_warnings(section, config.tls.insecure_skip_verify);
+    if config.tls.insecure && [&metrics, &logs].into_iter().flatten().any(|uri| uri.scheme_str() == Some("https")) {
+        let what = "`insecure` does not turn TLS off here: the scheme of the endpoint decides, and it is https";
+        warnings.push(section.warning("tls.insecure", what));
+    }
+    let kept = config.max_idle_conns_per_host.unwrap_or(delivery.queue.num_consumers);
+    Ok(HttpPlan {
+        metrics,
+        logs,
+        headers,
+        compression: config.compression,
+        compression_params: config.compression_params,
+        client: ClientSettings {
+            version: Version::Http1,
+            max_idle: if config.disable_keep_alives { 0 } else { kept },
+            idle_timeout: config.idle_conn_timeout.get(),
+        },
+        tls: config.tls,
+        rules: Rules { also: config.retry_status_codes, auth_errors: config.auth_errors },
+        dial: tcp(config.allow_link_local),
+        delivery,
+        warnings,
+    })
+}
+
+impl Config {
+    /// The address for a signal; nothing when none is written.
+    fn endpoint_of(&self, section: &Section, key: &str, own: &str, signal: &str) -> Option<Result<Uri, Problem>> {
+        let (key, text) = match (own, self.endpoint.as_str()) {
+            ("", "") => return None,
+            ("", base) => ("endpoint", format!("{}/v1/{signal}", base.trim_end_matches('/'))),
+            (own, _) => (key, own.to_owned()),
+        };
+        Some(self.address(section, key, &text))
+    }
+
+    fn address(&self, section: &Section, key: &str, text: &str) -> Result<Uri, Problem> {
+        let wrong = |what: &str| section.error(key, format!("{key:?} {what}"));
+        let uri: Uri = text.parse().map_err(|_| wrong("is no URL"))?;
+        let example = "write it as in http://localhost:4318 or https://otlp.example.com";
+        let Some(authority) = uri.authority() else {
+            return Err(wrong("must be a URL with a scheme").with_help(example));
+        };
+        if !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(wrong("must begin with http:// or https://").with_help(example));
+        }
+        if authority.as_str().contains('@') {
+            return Err(wrong("holds credentials").with_help("put them under `headers`, where they are kept secret"));
+        }
+        match guarded(section, key, authority.host(), self.allow_link_local) {
+            Some(problem) => Err(problem),
+            None => Ok(uri),
+        }
+    }
+
+    fn encoding_problem(&self, section: &Section) -> Option<Problem> {
+        let what = match self.encoding.as_deref() {
+            None | Some("proto") => return None,
+            Some("json") => "the encoding \"json\" is not supported yet".to_owned(),
+            Some(other) => format!("invalid encoding type: {other}"),
+        };
+        Some(section.error("encoding", what).with_help("every OTLP server takes \"proto\""))
+    }
+}
+
+impl Plan<dyn Exporter> for HttpPlan {
+    fn signals(&self) -> Signals {
+        match (&self.metrics, &self.logs) {
+            (Some(_), None) => Signals::METRICS,
+            (None, Some(_)) => Signals::LOGS,
+            _ => Signals::METRICS.with(Signals::LOGS),
+        }
+    }
+
+    fn warnings(&self) -> Problems {
+        self.warnings.clone()
+    }
+
+    fn build(self: Box<Self>, context: BuildContext) -> Result<Box<dyn Exporter>, Fault> {
+        Ok(Box::new(self.ready(&context)?))
+    }
+}
+
+impl HttpPlan {
+    pub(super) fn ready(self, context: &BuildContext) -> Result<Otlp, Fault> {
+        let secure = [&self.metrics, &self.logs].into_iter().flatten().any(|uri| uri.scheme_str() == Some("https"));
+        let tls = secure.then(|| Tls::new(&self.tls, b"http/1.1")).transpose();
+        let tls = tls.map_err(|wrong| Fault::new("cannot set up TLS").caused_by(wrong))?.map(Arc::new);
+        let mut base = HeaderMap::new();
+        base.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        base.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
+        if let Some(name) = self.compression.name() {
+            base.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
+        let packer = Packer::new(self.compression, &self.compression_params, false)
+            .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
+        let send = Send(Arc::new(Sender {
+            client: Client::new(Connector::new(self.dial, tls), self.client),
+            metrics: self.metrics,
+            logs: self.logs,
+            base,
+            headers: self.headers,
+            rules: self.rules,
+            clock: context.clock.clone(),
+        }));
+        let intake = self.delivery.intake();
+        let name = context.id.to_string();
+        let delivery = Delivery::new(&self.delivery, send, &context.meters, &context.clock, &name);
+        Ok(Otlp { packer: Arc::new(packer), delivery, intake, clock: context.clock.clone() })
+    }
+}
+
+impl Service<Parcel> for Send {
+    type Response = Taken;
+    type Error = Miss;
+    type Future = BoxFuture<'static, Result<Taken, Miss>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Miss>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, parcel: Parcel) -> Self::Future {
+        let sender = self.0.clone();
+        Box::pin(async move { sender.send(parcel).await })
+    }
+}
+
+impl Sender {
+    async fn send(&self, parcel: Parcel) -> Result<Taken, Miss> {
+        let uri = match parcel.signal {
+            Signal::Metrics => &self.metrics,
+            Signal::Logs => &self.logs,
+            Signal::Traces => &None,
+        };
+        let Some(uri) = uri else {
+            // The plan's signals keep pipelines of other signals away.
+            return Err(Miss::Reject { why: format!("no endpoint for {:?}", parcel.signal) });
+        };
+        let mut request = Request::new(Full::<Bytes>::new(parcel.body));
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = uri.clone();
+        *request.headers_mut() = self.base.clone();
+        self.headers.put(request.headers_mut());
+        let answer = self.client.send(request).await?;
+        self.rules.judge(&answer, uri, self.clock.wall())
+    }
+}
+
+/// The media type of protobuf, both ways.
+const PROTOBUF: &str = "application/x-protobuf";
+
+impl Rules {
+    /// What an answer means (OTLP/HTTP, "Responses").
+    fn judge(&self, answer: &Answer, uri: &Uri, now: UnixNanos) -> Result<Taken, Miss> {
+        let status = answer.status;
+        if answer.too_large {
+            return Err(Miss::Reject { why: told(uri, answer, "the answer has more than 4 MiB") });
+        }
+        if status.is_success() {
+            return Ok(taken(answer));
+        }
+        let why = || told(uri, answer, "");
+        match status.as_u16() {
+            401 | 403 if self.auth_errors == AuthErrors::Hold => Err(Miss::Held { why: why() }),
+            code @ (429 | 502 | 503 | 504) => {
+                let reason = if code == 429 { Reason::Throttled } else { Reason::Unavailable };
+                Err(Miss::retry(reason, retry_after(&answer.headers, now), why()))
+            }
+            code if self.also.contains(&code) => {
+                Err(Miss::retry(Reason::Unavailable, retry_after(&answer.headers, now), why()))
+            }
+            300..=399 => {
+                let to = answer.headers.get(LOCATION).and_then(|to| to.to_str().ok()).unwrap_or("nowhere");
+                Err(Miss::Reject { why: told(uri, answer, &format!("redirects to {to}, which is not followed")) })
+            }
+            _ => Err(Miss::Reject { why: why() }),
+        }
+    }
+}
+
+/// What a server that took the request says of it. A body that is none of ours says nothing: the status has said it.
+fn taken(answer: &Answer) -> Taken {
+    let protobuf =
+        answer.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(PROTOBUF.as_bytes()));
+    let partial = if protobuf { decode_response(&answer.kept).unwrap_or_default() } else { PartialSuccess::default() };
+    Taken { rejected: partial.rejected, message: partial.message }
+}
+
+/// One line about an answer. The query of an address stays out: keys are put there.
+fn told(uri: &Uri, answer: &Answer, what: &str) -> String {
+    let kind = answer.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let message = if kind.starts_with(PROTOBUF.as_bytes()) {
+        decode_status(&answer.kept).map(|status| status.message).unwrap_or_default()
+    } else {
+        String::from_utf8_lossy(&answer.kept).into_owned()
+    };
+    let (scheme, authority) =
+        (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()));
+    let mut line = format!(
+        "request to {scheme}://{authority}{} responded with HTTP Status Code {}",
+        uri.path(),
+        answer.status.as_u16()
+    );
+    for part in [short(what), short(&message)] {
+        if !part.is_empty() {
+            line.push_str(": ");
+            line.push_str(&part);
+        }
+    }
+    line
+}
+
+/// Seconds, or a date (RFC 9110 10.2.3).
+fn retry_after(headers: &HeaderMap, now: UnixNanos) -> Option<Span> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Span::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since = date.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(UnixNanos::UNSET.plus(since).since(now))
+}

@@ -1,0 +1,453 @@
+//! `ExportMetricsServiceRequest` → points of interned series.
+//!
+//! Two passes over a request: the first walks the bytes, reads numbers and times, and hashes the bytes of each point's attributes;
+//! the second looks the hashes up, one after another in a tight loop, so that the machine overlaps the cache misses. Only what is not
+//! found is decoded.
+
+use std::sync::Arc;
+
+use super::attributes::{self, RawOrigin};
+use super::histograms;
+use super::memo::{Memo, WireHash, WireId};
+use super::wire::{Fields, Malformed, Payload};
+use crate::number::Number;
+use crate::series::Identity;
+use crate::{
+    Attributes, AttributesBuilder, Exemplar, Hint, Kind, Metric, Metrics, Origin, Point, PointFlags, PointValue,
+    SeriesId, SeriesTable, Temporality, UnixNanos,
+};
+
+/// Decodes requests of one receiver; remembers their series between requests.
+#[derive(Debug)]
+pub struct MetricsDecoder {
+    table: Arc<SeriesTable>,
+    hash: WireHash,
+    memo: Memo,
+    builder: AttributesBuilder,
+}
+
+/// What a request held.
+#[derive(Debug)]
+pub struct Decoded<T> {
+    /// The telemetry that can be taken.
+    pub data: T,
+    /// Points or records that can not, for reasons in their data. Senders are told by partial success and must not retry.
+    pub rejected: u64,
+    /// Why the first of them can not.
+    pub why: Option<&'static str>,
+}
+
+/// One request in the making.
+struct Request<'a> {
+    hash: WireHash,
+    metrics: Metrics,
+    /// Per point of `metrics`, where its identity stands.
+    pending: Vec<Pending<'a>>,
+    /// Metrics of the request, for the points that need them.
+    contexts: Vec<Context<'a>>,
+    builder: &'a mut AttributesBuilder,
+    rejected: u64,
+    why: Option<&'static str>,
+}
+
+#[derive(Clone, Copy)]
+struct Pending<'a> {
+    wire: WireId,
+    message: &'a [u8],
+    attributes: u32,
+    context: u32,
+}
+
+/// A metric and what stands above it, still in bytes, and decoded at the first need.
+struct Context<'a> {
+    origin: RawOrigin<'a>,
+    name: &'a str,
+    unit: &'a str,
+    description: &'a str,
+    kind: Kind,
+    hint: Hint,
+    decoded: Option<(Arc<Origin>, Arc<Metric>)>,
+}
+
+/// The five shapes of a metric's data.
+#[derive(Clone, Copy)]
+pub(super) enum Shape {
+    Number,
+    Histogram,
+    Exponential,
+    Summary,
+}
+
+/// A point in the making.
+#[derive(Default)]
+pub(super) struct Draft<'a> {
+    pub(super) start: u64,
+    pub(super) time: u64,
+    pub(super) flags: u32,
+    pub(super) value: Option<PointValue>,
+    pub(super) exemplars: smallvec::SmallVec<[&'a [u8]; 2]>,
+}
+
+impl MetricsDecoder {
+    /// A decoder whose series stand in `table`.
+    #[must_use]
+    pub fn new(table: Arc<SeriesTable>) -> Self {
+        Self { table, hash: WireHash::random(), memo: Memo::default(), builder: AttributesBuilder::default() }
+    }
+
+    /// Decodes a whole request body.
+    ///
+    /// # Errors
+    /// When the bytes are no valid message; nothing of it is taken then.
+    pub fn decode(&mut self, body: &[u8]) -> Result<Decoded<Metrics>, Malformed> {
+        let mut request = Request {
+            hash: self.hash,
+            metrics: Metrics::new(self.table.pin()),
+            pending: Vec::new(),
+            contexts: Vec::new(),
+            builder: &mut self.builder,
+            rejected: 0,
+            why: None,
+        };
+        request.walk(body)?;
+        request.look_up(&mut self.memo, &self.table)?;
+        let Request { metrics, rejected, why, .. } = request;
+        Ok(Decoded { data: metrics, rejected, why })
+    }
+
+    /// Forgets the series that no request named since the last turn. Call it every few minutes.
+    pub fn turn(&mut self) {
+        self.memo.turn();
+    }
+
+    /// Series it remembers.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.memo.len()
+    }
+}
+
+impl<'a> Request<'a> {
+    fn walk(&mut self, body: &'a [u8]) -> Result<(), Malformed> {
+        let mut fields = Fields::of(body);
+        while let Some(field) = fields.next()? {
+            if field.number == 1 {
+                self.resource_metrics(field.payload.bytes()?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn resource_metrics(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        let mut origin = RawOrigin::default();
+        // What stands above may come after what stands below: two walks over the top level.
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => origin.resource = field.payload.bytes()?,
+                3 => origin.resource_schema_url = field.payload.bytes()?,
+                _ => {}
+            }
+        }
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            if field.number == 2 {
+                self.scope_metrics(field.payload.bytes()?, origin)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn scope_metrics(&mut self, message: &'a [u8], mut origin: RawOrigin<'a>) -> Result<(), Malformed> {
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => origin.scope = field.payload.bytes()?,
+                3 => origin.scope_schema_url = field.payload.bytes()?,
+                _ => {}
+            }
+        }
+        let mut hasher = self.hash.under(WireId::default());
+        for bytes in [origin.resource, origin.resource_schema_url, origin.scope, origin.scope_schema_url] {
+            hasher.bytes(bytes);
+        }
+        let above = hasher.finish();
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            if field.number == 2 {
+                self.metric(field.payload.bytes()?, origin, above)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn metric(&mut self, message: &'a [u8], origin: RawOrigin<'a>, above: WireId) -> Result<(), Malformed> {
+        let (mut name, mut unit, mut description, mut hint, mut data) = ("", "", "", Hint::None, None);
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => name = field.payload.text()?,
+                2 => description = field.payload.text()?,
+                3 => unit = field.payload.text()?,
+                5 | 7 | 9 | 10 | 11 => data = Some((field.number, field.payload.bytes()?)),
+                12 => hint = prometheus_type(field.payload.bytes()?)?.unwrap_or(hint),
+                _ => {}
+            }
+        }
+        let Some((number, data)) = data else { return Ok(()) };
+        let (kind, shape) = match kind(number, data)? {
+            Ok(found) if !name.is_empty() => found,
+            Ok(_) => return self.reject_all(data, "a metric has no name"),
+            Err(why) => return self.reject_all(data, why),
+        };
+        let context = u32::try_from(self.contexts.len()).expect("a body below 4 GiB has fewer metrics");
+        self.contexts.push(Context { origin, name, unit, description, kind, hint, decoded: None });
+        let mut hasher = self.hash.under(above);
+        hasher.bytes(name.as_bytes());
+        hasher.bytes(unit.as_bytes());
+        hasher.bytes(description.as_bytes());
+        hasher.word(u64::from(kind.code()) << 8 | hint as u64);
+        let above = hasher.finish();
+        let mut fields = Fields::of(data);
+        while let Some(field) = fields.next()? {
+            if field.number == 1 {
+                self.point(field.payload.bytes()?, shape, context, above)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn point(&mut self, message: &'a [u8], shape: Shape, context: u32, above: WireId) -> Result<(), Malformed> {
+        let attributes = shape.attributes();
+        let (mut draft, mut hasher) = (Draft::default(), self.hash.under(above));
+        // Encoders write a point's attributes one after another: they are hashed as one run of bytes.
+        let (mut run_start, mut run_end) = (0, 0);
+        let mut fields = Fields::of(message);
+        let end = fields.left();
+        loop {
+            let position = end - fields.left();
+            let Some(field) = fields.next()? else { break };
+            if field.number == attributes {
+                if position != run_end {
+                    hasher.bytes(&message[run_start..run_end]);
+                    run_start = position;
+                }
+                run_end = end - fields.left();
+            } else {
+                match shape {
+                    Shape::Number => number_field(&mut draft, field.number, field.payload)?,
+                    Shape::Histogram => histograms::explicit_field(&mut draft, field.number, field.payload)?,
+                    Shape::Exponential => histograms::exponential_field(&mut draft, field.number, field.payload)?,
+                    Shape::Summary => histograms::summary_field(&mut draft, field.number, field.payload)?,
+                }
+            }
+        }
+        hasher.bytes(&message[run_start..run_end]);
+        self.finish_point(draft, shape, Pending { wire: hasher.finish(), message, attributes, context })
+    }
+
+    fn finish_point(&mut self, mut draft: Draft<'a>, shape: Shape, pending: Pending<'a>) -> Result<(), Malformed> {
+        let flags = PointFlags::from_wire(draft.flags);
+        let value = match draft.value.take() {
+            Some(value) => value,
+            // Proto3 leaves zeros out: an empty histogram or summary is one, a number without a value is none.
+            None => match shape.empty() {
+                Some(value) => value,
+                None if flags.has(PointFlags::NO_RECORDED_VALUE) => PointValue::Int(0),
+                None => return self.reject("a point has no value"),
+            },
+        };
+        if !flags.has(PointFlags::NO_RECORDED_VALUE)
+            && let Err(why) = histograms::check(&value)
+        {
+            return self.reject(why);
+        }
+        let index = u32::try_from(self.metrics.points.len()).expect("a body below 4 GiB has fewer points");
+        for message in &draft.exemplars {
+            let exemplar = exemplar(self.builder, index, message)?;
+            self.metrics.exemplars.extend(exemplar);
+        }
+        self.pending.push(pending);
+        self.metrics.points.push(Point {
+            series: SeriesId::inline(u32::MAX),
+            start: UnixNanos(draft.start),
+            time: UnixNanos(draft.time),
+            value,
+            flags,
+        });
+        Ok(())
+    }
+
+    fn look_up(&mut self, memo: &mut Memo, table: &SeriesTable) -> Result<(), Malformed> {
+        let mut missed = Vec::new();
+        for (index, (point, pending)) in self.metrics.points.iter_mut().zip(&self.pending).enumerate() {
+            match memo.find(pending.wire) {
+                Some(id) => point.series = id,
+                None => missed.push(index),
+            }
+        }
+        for index in missed {
+            let pending = self.pending[index];
+            // Two points of one new series in one request: the second finds what the first left.
+            let id = match memo.find(pending.wire) {
+                Some(id) => id,
+                None => self.first_sight(pending, memo, table)?,
+            };
+            self.metrics.points[index].series = id;
+        }
+        Ok(())
+    }
+
+    fn first_sight(
+        &mut self,
+        pending: Pending<'a>,
+        memo: &mut Memo,
+        table: &SeriesTable,
+    ) -> Result<SeriesId, Malformed> {
+        let attributes = attributes::collect(self.builder, pending.message, pending.attributes)?;
+        let (origin, metric) = self.decoded(pending.context as usize)?;
+        let series = table.sight(Identity { origin, metric, attributes });
+        let id = self.metrics.adopt(&series);
+        memo.insert(pending.wire, series);
+        Ok(id)
+    }
+
+    fn decoded(&mut self, index: usize) -> Result<(Arc<Origin>, Arc<Metric>), Malformed> {
+        if let Some((origin, metric)) = &self.contexts[index].decoded {
+            return Ok((origin.clone(), metric.clone()));
+        }
+        let raw = self.contexts[index].origin;
+        // Metrics of one scope follow each other: the one before has decoded the same origin, as a rule.
+        let before = self.contexts[..index].iter().rev().take_while(|context| context.origin == raw);
+        let known = before.filter_map(|context| context.decoded.as_ref()).map(|(origin, _)| origin.clone()).next();
+        let origin = match known {
+            Some(origin) => origin,
+            None => Arc::new(raw.decode(self.builder)?),
+        };
+        let context = &mut self.contexts[index];
+        let metric = Arc::new(Metric {
+            name: context.name.into(),
+            unit: context.unit.into(),
+            description: context.description.into(),
+            kind: context.kind,
+            hint: context.hint,
+        });
+        context.decoded = Some((origin.clone(), metric.clone()));
+        Ok((origin, metric))
+    }
+
+    fn reject(&mut self, why: &'static str) -> Result<(), Malformed> {
+        self.rejected += 1;
+        self.why.get_or_insert(why);
+        Ok(())
+    }
+
+    /// Rejects all points of a metric's data.
+    fn reject_all(&mut self, data: &[u8], why: &'static str) -> Result<(), Malformed> {
+        let mut fields = Fields::of(data);
+        while let Some(field) = fields.next()? {
+            if field.number == 1 {
+                self.reject(why)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Shape {
+    /// The number of the field that holds a point's attributes.
+    const fn attributes(self) -> u32 {
+        match self {
+            Self::Number | Self::Summary => 7,
+            Self::Histogram => 9,
+            Self::Exponential => 1,
+        }
+    }
+
+    fn empty(self) -> Option<PointValue> {
+        match self {
+            Self::Number => None,
+            Self::Histogram => Some(PointValue::Histogram(Box::default())),
+            Self::Exponential => Some(PointValue::Exponential(Box::default())),
+            Self::Summary => Some(PointValue::Summary(Box::default())),
+        }
+    }
+}
+
+/// Fields of a `NumberDataPoint` besides its attributes.
+#[inline]
+fn number_field<'a>(draft: &mut Draft<'a>, number: u32, payload: Payload<'a>) -> Result<(), Malformed> {
+    match number {
+        2 => draft.start = payload.fixed64()?,
+        3 => draft.time = payload.fixed64()?,
+        4 => draft.value = Some(PointValue::Double(payload.double()?)),
+        5 => draft.exemplars.push(payload.bytes()?),
+        6 => draft.value = Some(PointValue::Int(payload.fixed64()? as i64)),
+        8 => draft.flags = payload.varint()? as u32,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The kind behind the data field of a `Metric`, or why its points cannot be taken.
+fn kind(number: u32, data: &[u8]) -> Result<Result<(Kind, Shape), &'static str>, Malformed> {
+    let (mut temporality, mut monotonic) = (None, false);
+    if matches!(number, 7 | 9 | 10) {
+        let mut fields = Fields::of(data);
+        while let Some(field) = fields.next()? {
+            match (field.number, number) {
+                (2, _) => temporality = self::temporality(field.payload.varint()?),
+                (3, 7) => monotonic = field.payload.varint()? != 0,
+                _ => {}
+            }
+        }
+    }
+    Ok(match (number, temporality) {
+        (5, _) => Ok((Kind::Gauge, Shape::Number)),
+        (11, _) => Ok((Kind::Summary, Shape::Summary)),
+        (7, Some(temporality)) => Ok((Kind::Sum { monotonic, temporality }, Shape::Number)),
+        (9, Some(temporality)) => Ok((Kind::Histogram { temporality }, Shape::Histogram)),
+        (10, Some(temporality)) => Ok((Kind::ExponentialHistogram { temporality }, Shape::Exponential)),
+        _ => Err("a metric has no aggregation temporality"),
+    })
+}
+
+fn temporality(value: u64) -> Option<Temporality> {
+    match value {
+        1 => Some(Temporality::Delta),
+        2 => Some(Temporality::Cumulative),
+        _ => None,
+    }
+}
+
+/// The hint in a metric's metadata, if this pair is `prometheus.type`.
+fn prometheus_type(pair: &[u8]) -> Result<Option<Hint>, Malformed> {
+    let mut builder = AttributesBuilder::default();
+    attributes::push(&mut builder, pair)?;
+    let metadata: Attributes = builder.finish();
+    let word = metadata.get("prometheus.type");
+    Ok(word.and_then(|value| match value.as_str()? {
+        "unknown" => Some(Hint::Unknown),
+        "info" => Some(Hint::Info),
+        "stateset" => Some(Hint::StateSet),
+        _ => None,
+    }))
+}
+
+/// An exemplar; none when it has no value.
+fn exemplar(builder: &mut AttributesBuilder, point: u32, message: &[u8]) -> Result<Option<Exemplar>, Malformed> {
+    let filtered_attributes = attributes::collect(builder, message, 7)?;
+    let (mut time, mut value, mut trace_id, mut span_id) = (0, None, [0; 16], [0; 8]);
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            2 => time = field.payload.fixed64()?,
+            3 => value = Some(Number::Double(field.payload.double()?)),
+            4 => span_id = field.payload.bytes()?.try_into().unwrap_or_default(),
+            5 => trace_id = field.payload.bytes()?.try_into().unwrap_or_default(),
+            6 => value = Some(Number::Int(field.payload.fixed64()? as i64)),
+            _ => {}
+        }
+    }
+    Ok(value.map(|value| Exemplar { point, time: UnixNanos(time), value, trace_id, span_id, filtered_attributes }))
+}

@@ -1,0 +1,25 @@
+//! OTLP's protobuf form (opentelemetry-proto 1.x), straight to and from the data model: no tree of generated structs between.
+//!
+//! Decoding finds a point's series by the fingerprint of its identity's *bytes on the wire*: in the steady state no attribute text is
+//! decoded and nothing is allocated per point. Encoding writes points behind attribute bytes that were encoded once per series.
+
+mod attributes;
+mod decode;
+mod encode;
+mod histograms;
+mod logs;
+mod memo;
+mod reply;
+mod wire;
+
+pub use decode::{Decoded, MetricsDecoder};
+pub use encode::MetricsEncoder;
+pub use logs::{decode_logs, encode_logs};
+pub use reply::{PartialSuccess, RpcStatus, decode_response, decode_status};
+pub use wire::Malformed;
+
+/// How deep attribute values may nest; OTLP/JSON libraries allow 32 to 128, real telemetry nests 3.
+const VALUE_DEPTH_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! Protocol Buffers on the wire: reading fields off a slice, writing them into a buffer.
+//!
+//! Nothing here knows a message. Reading never trusts a length: a field that reaches past its message is an error, and nothing is
+//! allocated for it. Encoding: <https://protobuf.dev/programming-guides/encoding/>.
+
+/// Why bytes are no valid message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    /// The message ends inside a field.
+    Truncated,
+    /// A varint is longer than ten bytes.
+    Varint,
+    /// Field number 0, or a wire type that does not exist (groups among them: OTLP has none).
+    Tag,
+    /// A known field has another wire type than its definition.
+    Type,
+    /// Text that is not UTF-8.
+    Text,
+    /// Values nested deeper than the limit.
+    Depth,
+}
+
+/// One field: its number, and its payload as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Field<'a> {
+    pub(crate) number: u32,
+    pub(crate) payload: Payload<'a>,
+}
+
+/// The payload of a field by wire type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payload<'a> {
+    /// Wire type 0.
+    Varint(u64),
+    /// Wire type 1.
+    Fixed64(u64),
+    /// Wire type 2.
+    Bytes(&'a [u8]),
+    /// Wire type 5.
+    Fixed32(u32),
+}
+
+/// Reads the fields of one message in the order they stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'a> {
+    rest: &'a [u8],
+}
+
+type Read<T> = Result<T, Malformed>;
+
+impl std::fmt::Display for Malformed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Truncated => "the message ends inside a field",
+            Self::Varint => "a varint is longer than ten bytes",
+            Self::Tag => "a field has number 0 or an unknown wire type",
+            Self::Type => "a field has the wrong wire type",
+            Self::Text => "a text field is not UTF-8",
+            Self::Depth => "values are nested too deep",
+        })
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl<'a> Fields<'a> {
+    pub(crate) const fn of(message: &'a [u8]) -> Self {
+        Self { rest: message }
+    }
+
+    /// The next field; none at the end of the message.
+    #[inline]
+    pub(crate) fn next(&mut self) -> Read<Option<Field<'a>>> {
+        if self.rest.is_empty() {
+            return Ok(None);
+        }
+        let tag = self.varint()?;
+        let number = u32::try_from(tag >> 3).ok().filter(|number| *number > 0).ok_or(Malformed::Tag)?;
+        let payload = match tag & 7 {
+            0 => Payload::Varint(self.varint()?),
+            1 => Payload::Fixed64(u64::from_le_bytes(self.fixed()?)),
+            2 => {
+                let length = usize::try_from(self.varint()?).map_err(|_| Malformed::Truncated)?;
+                Payload::Bytes(self.take(length)?)
+            }
+            5 => Payload::Fixed32(u32::from_le_bytes(self.fixed()?)),
+            _ => return Err(Malformed::Tag),
+        };
+        Ok(Some(Field { number, payload }))
+    }
+
+    /// How many bytes are left: positions of fields are differences of this.
+    #[inline]
+    pub(crate) const fn left(&self) -> usize {
+        self.rest.len()
+    }
+
+    #[inline]
+    fn varint(&mut self) -> Read<u64> {
+        // Nearly all tags and lengths are one byte.
+        match self.rest {
+            [byte, rest @ ..] if *byte < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Read<u64> {
+        let mut value = 0;
+        for (index, byte) in self.rest.iter().enumerate().take(10) {
+            value |= u64::from(byte & 0x7f) << (7 * index);
+            if *byte < 0x80 {
+                self.rest = &self.rest[index + 1..];
+                return Ok(value);
+            }
+        }
+        Err(if self.rest.len() < 10 { Malformed::Truncated } else { Malformed::Varint })
+    }
+
+    #[inline]
+    fn fixed<const N: usize>(&mut self) -> Read<[u8; N]> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    #[inline]
+    fn take(&mut self, length: usize) -> Read<&'a [u8]> {
+        let (taken, rest) = self.rest.split_at_checked(length).ok_or(Malformed::Truncated)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+}
+
+impl<'a> Payload<'a> {
+    #[inline]
+    pub(crate) fn bytes(self) -> Read<&'a [u8]> {
+        if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed::Type) }
+    }
+
+    pub(crate) fn text(self) -> Read<&'a str> {
+        std::str::from_utf8(self.bytes()?).map_err(|_| Malformed::Text)
+    }
+
+    #[inline]
+    pub(crate) fn varint(self) -> Read<u64> {
+        if let Self::Varint(value) = self { Ok(value) } else { Err(Malformed::Type) }
+    }
+
+    #[inline]
+    pub(crate) fn fixed64(self) -> Read<u64> {
+        if let Self::Fixed64(value) = self { Ok(value) } else { Err(Malformed::Type) }
+    }
+
+    #[inline]
+    pub(crate) fn double(self) -> Read<f64> {
+        self.fixed64().map(f64::from_bits)
+    }
+
+    pub(crate) fn fixed32(self) -> Read<u32> {
+        if let Self::Fixed32(value) = self { Ok(value) } else { Err(Malformed::Type) }
+    }
+
+    /// A `sint32`: zigzag.
+    pub(crate) fn sint32(self) -> Read<i32> {
+        let value = self.varint()? as u32;
+        Ok((value >> 1) as i32 ^ -((value & 1) as i32))
+    }
+
+    /// One element of, or a packed run of, fixed 64-bit values.
+    pub(crate) fn each_fixed64(self, mut each: impl FnMut(u64)) -> Read<()> {
+        match self {
+            Self::Fixed64(value) => each(value),
+            Self::Bytes(packed) => {
+                let (chunks, rest) = packed.as_chunks::<8>();
+                if !rest.is_empty() {
+                    return Err(Malformed::Truncated);
+                }
+                chunks.iter().for_each(|chunk| each(u64::from_le_bytes(*chunk)));
+            }
+            _ => return Err(Malformed::Type),
+        }
+        Ok(())
+    }
+
+    /// One element of, or a packed run of, varints.
+    pub(crate) fn each_varint(self, mut each: impl FnMut(u64)) -> Read<()> {
+        match self {
+            Self::Varint(value) => each(value),
+            Self::Bytes(packed) => {
+                let mut fields = Fields::of(packed);
+                while fields.left() > 0 {
+                    each(fields.varint()?);
+                }
+            }
+            _ => return Err(Malformed::Type),
+        }
+        Ok(())
+    }
+}
+
+/// Writing: fields appended to a buffer. Zero values are left out by the callers where proto3 leaves them out.
+pub(crate) trait Write {
+    fn varint(&mut self, value: u64);
+    fn tag(&mut self, number: u32, wire_type: u8);
+
+    fn varint_field(&mut self, number: u32, value: u64) {
+        self.tag(number, 0);
+        self.varint(value);
+    }
+
+    fn fixed64_field(&mut self, number: u32, value: u64);
+    fn fixed32_field(&mut self, number: u32, value: u32);
+    fn bytes_field(&mut self, number: u32, bytes: &[u8]);
+
+    fn double_field(&mut self, number: u32, value: f64) {
+        self.fixed64_field(number, value.to_bits());
+    }
+
+    /// A message whose length is known only when it is written: the length gets five bytes, padded (any decoder takes a
+    /// varint with needless continuation bytes), so that nothing is moved.
+    fn message_field(&mut self, number: u32, body: impl FnOnce(&mut Self));
+}
+
+/// Bytes of a length that is filled in later: enough for 32 bits.
+const PADDED: usize = 5;
+
+impl Write for Vec<u8> {
+    #[inline]
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.push(value as u8);
+    }
+
+    #[inline]
+    fn tag(&mut self, number: u32, wire_type: u8) {
+        self.varint(u64::from(number) << 3 | u64::from(wire_type));
+    }
+
+    #[inline]
+    fn fixed64_field(&mut self, number: u32, value: u64) {
+        self.tag(number, 1);
+        self.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn fixed32_field(&mut self, number: u32, value: u32) {
+        self.tag(number, 5);
+        self.extend_from_slice(&value.to_le_bytes());
+    }
+
+    #[inline]
+    fn bytes_field(&mut self, number: u32, bytes: &[u8]) {
+        self.tag(number, 2);
+        self.varint(bytes.len() as u64);
+        self.extend_from_slice(bytes);
+    }
+
+    fn message_field(&mut self, number: u32, body: impl FnOnce(&mut Self)) {
+        self.tag(number, 2);
+        let start = self.len() + PADDED;
+        self.resize(start, 0);
+        body(self);
+        let mut length = self.len() - start;
+        for (index, byte) in self[start - PADDED..start].iter_mut().enumerate() {
+            let more = if index + 1 < PADDED { 0x80 } else { 0 };
+            *byte = (length & 0x7f) as u8 | more;
+            length >>= 7;
+        }
+        debug_assert_eq!(length, 0, "a message stays below 32 GiB");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn all(message: &[u8]) -> Read<Vec<Field<'_>>> {
+        let (mut fields, mut all) = (Fields::of(message), Vec::new());
+        while let Some(field) = fields.next()? {
+            all.push(field);
+        }
+        Ok(all)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(number in 1_u32..1 << 29, int: u64, word: u32, bytes: Vec<u8>) {
+            let mut out = Vec::new();
+            out.varint_field(number, int);
+            out.fixed64_field(number, int);
+            out.fixed32_field(number, word);
+            out.message_field(number, |out| out.extend_from_slice(&bytes));
+            out.bytes_field(number, &bytes);
+            let payloads: Vec<_> = all(&out).unwrap().into_iter().map(|field| (field.number, field.payload)).collect();
+            let expected = [Payload::Varint(int), Payload::Fixed64(int), Payload::Fixed32(word), Payload::Bytes(&bytes), Payload::Bytes(&bytes)];
+            prop_assert_eq!(payloads, expected.map(|payload| (number, payload)));
+        }
+
+        #[test]
+        fn no_bytes_make_the_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            all(&bytes).ok();
+        }
+    }
+
+    #[test]
+    fn lying_lengths_and_endless_varints_are_refused() {
+        assert_eq!(all(&[0x0a, 0xff, 0xff, 0xff, 0x7f]), Err(Malformed::Truncated));
+        assert_eq!(all(&[0x0a, 5, 1, 2]), Err(Malformed::Truncated));
+        assert_eq!(all(&[0x08, 0x80]), Err(Malformed::Truncated));
+        assert_eq!(all(&[[0x08].as_slice(), &[0xff; 11]].concat()), Err(Malformed::Varint));
+        assert_eq!(all(&[0x00]), Err(Malformed::Tag));
+        assert_eq!(all(&[0x0b]), Err(Malformed::Tag), "groups");
+    }
+}

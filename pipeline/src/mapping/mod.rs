@@ -1,0 +1,67 @@
+//! Records to points: rows of a database and events of a webhook are mapped by the same rules.
+//!
+//! A [`Record`] is flat: cells by index. A [`MetricRule`] says in the user's words how a record becomes a point; a [`Mapper`] holds
+//! the rules of one source, is told the columns of a result once ([`Mapper::begin`]), takes its records
+//! ([`Mapper::record`]) and gives pages of points ([`Mapper::next_page`]).
+//!
+//! The law of the data path holds here: the identity of a series is worked out at its first sight. After that a record costs one
+//! keyed hash of its key cells and one comparison, and allocates nothing. The mapper holds the series of the last successful
+//! read, so it knows which of them are gone and gives those an end marker.
+//!
+//! Points are made when the last record has been taken, not before: who reads a database must not wait for a full inbox with a
+//! transaction open, duplicates can be merged wherever they stand, and a failed read leaves nothing behind.
+
+mod columns;
+mod held;
+mod histogram;
+mod key;
+mod logs;
+mod mapper;
+mod outcome;
+mod rule;
+mod tally;
+mod value;
+
+use pdata::UnixNanos;
+
+pub use columns::MissingColumn;
+pub use logs::{LogMapper, LogRule};
+pub use mapper::{Mapper, MapperRules, PAGE_POINTS};
+pub use outcome::{MapCounts, MapError};
+pub use rule::{
+    AttributeRule, Encoding, MetricRule, OnDuplicate, OnNull, OnUnknown, StartRule, StateRule, ValueRule, ValueType,
+};
+
+/// One row or event, before it is mapped.
+pub trait Record {
+    /// The cell of the `index`th column. Asked for columns that [`Mapper::begin`] was told of, and for no other.
+    fn cell(&self, index: usize) -> Cell<'_>;
+}
+
+/// One value of a record, as its source has it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cell<'a> {
+    /// No value.
+    Null,
+    /// True or false.
+    Bool(bool),
+    /// A whole number.
+    Int(i64),
+    /// A double.
+    Double(f64),
+    /// Text as the source gave it. Databases do not promise that it is UTF-8.
+    Text(&'a [u8]),
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// A point in time.
+    Time(UnixNanos),
+}
+
+impl Record for [Cell<'_>] {
+    fn cell(&self, index: usize) -> Cell<'_> {
+        self[index]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,212 @@
+//! One connection, from its acceptance to its end.
+
+use std::convert::Infallible;
+use std::hash::BuildHasher as _;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt as _;
+use tracing::debug;
+
+use super::body::{BodyLimits, cap};
+use super::counts::Closed;
+use super::deadline::{Answer, Progress, Tracked};
+use super::gates::Certificate;
+use super::limits::Timeouts;
+use super::response::{ResponseBody, text};
+use super::roster::Seat;
+use super::server::{House, Peer};
+use crate::stop::Stop;
+
+/// The largest head of a request, all headers and the request line; 431 past it.
+const MAX_HEAD_BYTES: usize = 16 * 1_024;
+/// The most headers of a request; 431 past it.
+const MAX_HEADERS: usize = 100;
+/// How long an idle HTTP/2 client may take to hear that the connection ends.
+const FAREWELL: Duration = Duration::from_millis(250);
+
+/// One connection, before anybody speaks HTTP on it.
+struct Guest {
+    peer: Peer,
+    seat: Seat,
+    stop: Stop,
+}
+
+/// One connection, as its requests see it.
+struct Visit {
+    house: Arc<House>,
+    seat: Seat,
+    peer: Peer,
+    progress: Arc<Progress>,
+}
+
+impl House {
+    /// One connection from its acceptance to its end.
+    pub(super) async fn visit(self: Arc<Self>, stream: TcpStream, address: SocketAddr, seat: Seat, mut stop: Stop) {
+        let began = Instant::now();
+        let (patience, late) = match self.tls {
+            Some(_) => (self.timeouts.tls_handshake, Closed::TlsTimeout),
+            None => (self.timeouts.read_header_timeout, Closed::Head),
+        };
+        // Until its first byte a connection costs a socket and a few hundred bytes: the state of TLS and HTTP, some 10 KiB, is
+        // made only then.
+        tokio::select! {
+            readable = stream.readable() => if readable.is_err() { return },
+            () = tokio::time::sleep_until(began + patience) => return seat.counts().closed(late),
+            () = stop.requested() => return,
+        }
+        // Answers are written whole; waiting for more to send only delays the last piece.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "no TCP_NODELAY");
+        }
+        let guest = Guest { peer: Peer::new(address), seat, stop };
+        match &self.tls {
+            Some(tls) => Box::pin(self.shake_hands(tls.acceptor(), stream, guest, began + patience)).await,
+            None => Box::pin(self.converse(stream, guest, began)).await,
+        }
+    }
+
+    async fn shake_hands(self: &Arc<Self>, tls: TlsAcceptor, stream: TcpStream, mut guest: Guest, until: Instant) {
+        let shaken = tokio::select! {
+            shaken = tokio::time::timeout_at(until, tls.accept(stream)) => shaken,
+            () = guest.stop.requested() => return,
+        };
+        match shaken {
+            Ok(Ok(stream)) => {
+                let chain = stream.get_ref().1.peer_certificates();
+                guest.peer.certificate = chain.and_then(<[_]>::first).map(Certificate::new);
+                self.converse(stream, guest, Instant::now()).await;
+            }
+            Ok(Err(error)) => {
+                debug!(%error, "TLS handshake");
+                guest.seat.counts().closed(Closed::Tls);
+            }
+            Err(_) => guest.seat.counts().closed(Closed::TlsTimeout),
+        }
+    }
+
+    /// Speaks HTTP on one connection to its end. The first head is waited for since `began`.
+    async fn converse<S>(self: &Arc<Self>, stream: S, guest: Guest, began: Instant)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Guest { peer, seat, mut stop } = guest;
+        let progress = Progress::new(self.timeouts, began);
+        let io = TokioIo::new(Tracked::new(stream, progress.clone()));
+        let age = self.age(seat.id());
+        let visit = Arc::new(Visit { house: self.clone(), seat, peer, progress: progress.clone() });
+        let requests = {
+            let visit = visit.clone();
+            service_fn(move |request| visit.clone().answer(request))
+        };
+        let mut connection = pin!(self.builder.serve_connection(io, requests));
+        tokio::select! {
+            end = &mut connection => return told(end),
+            why = progress.overdue() => return visit.closed(why),
+            () = tokio::time::sleep(age) => {}
+            () = stop.requested() => {}
+        }
+        if progress.is_half_open() {
+            return visit.closed(Some(Closed::Drain));
+        }
+        connection.as_mut().graceful_shutdown();
+        // An idle HTTP/2 connection only waits for its client to hear that it is over.
+        let drain = if progress.is_idle() { self.timeouts.drain.min(FAREWELL) } else { self.timeouts.drain };
+        tokio::select! {
+            end = &mut connection => told(end),
+            why = progress.overdue() => visit.closed(why),
+            () = tokio::time::sleep(drain) => visit.closed(Some(Closed::Drain)),
+        }
+    }
+
+    /// How old this connection may become.
+    fn age(&self, id: u64) -> Duration {
+        let permille = u32::try_from(self.ages.hash_one(id) % 100).unwrap_or(0);
+        self.timeouts.connection_age * (1_000 - permille) / 1_000
+    }
+}
+
+impl Visit {
+    async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+        let running = self.progress.begin(request.version() == Version::HTTP_2);
+        if !self.seat.settle() {
+            return Ok(too_many(request.version()).map(|body| running.answer(body)));
+        }
+        let limits = BodyLimits { bytes: self.house.max_body, time: self.house.timeouts.read_timeout };
+        let mut request = request.map(|body| cap(body, limits, self.progress.clone()));
+        request.extensions_mut().insert(self.peer.clone());
+        let answer = AssertUnwindSafe(self.house.service.clone().oneshot(request)).catch_unwind().await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Err(_) => {
+                // The panic hook has told where.
+                self.seat.counts().panics.add(1);
+                text(StatusCode::INTERNAL_SERVER_ERROR, "internal error")
+            }
+        };
+        Ok(response.map(|body| running.answer(body)))
+    }
+
+    fn closed(&self, why: Option<Closed>) {
+        if let Some(why) = why {
+            self.seat.counts().closed(why);
+        }
+    }
+}
+
+/// The answer for a connection that was let in on trial while its address had all it may have.
+fn too_many(version: Version) -> Response<ResponseBody> {
+    let mut response = text(StatusCode::SERVICE_UNAVAILABLE, "too many connections from this address");
+    if version != Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Clients that break off or speak nonsense are everyday life.
+fn told(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = end {
+        debug!(error, "connection ended");
+    }
+}
+
+/// The limits of both protocols. Without a timer hyper's own deadlines are silently inert.
+pub(super) fn builder(timeouts: &Timeouts) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // Counted from the end of the previous request, so it must be longer than an idle connection may live. `Progress` has
+        // the short deadlines; this is the second line behind it.
+        .header_read_timeout(timeouts.idle_timeout + timeouts.read_header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(100)
+        .initial_stream_window_size(64 * 1_024)
+        .initial_connection_window_size(1 << 20)
+        .max_header_list_size(16 * 1_024)
+        // Rapid reset (CVE-2023-44487), and streams that we reset because of the client's errors.
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(100)
+        // 100 streams that nobody reads hold 6 MiB, not 40.
+        .max_send_buf_size(64 * 1_024)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
+}

@@ -1,0 +1,335 @@
+//! From what the user wrote to what can run: the receiver and its queries. Metrics are checked next door.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use config::{Problem, Problems, Section};
+use pipeline::OnFailure;
+use pipeline::mapping::{AttributeRule, LogRule, MapperRules};
+
+use super::check_metric::{self, MetricCheck};
+use super::settings::{Consistency, Failure, Query, Settings, When};
+use super::sqlite::DatabasePath;
+
+/// A section of `sql_query` that has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    pub(crate) database: DatabasePath,
+    pub(crate) max_cell_bytes: u64,
+    pub(crate) connections: usize,
+    pub(crate) pace: Pace,
+    pub(crate) snapshot: bool,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) self_metrics: bool,
+    pub(crate) log_sql: bool,
+    pub(crate) queries: Vec<CheckedQuery>,
+    pub(crate) warnings: Problems,
+}
+
+/// When a receiver reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    Interval { initial_delay: Duration },
+    OnScrape { min_interval: Duration },
+}
+
+/// One query that has been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedQuery {
+    /// Its name, or its place in the list.
+    pub(crate) label: String,
+    pub(crate) sql: Arc<str>,
+    /// Means nothing for reads on demand.
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) metrics: Arc<MapperRules>,
+    pub(crate) logs: Arc<[LogRule]>,
+}
+
+/// The drivers of the Collector that this version does not have.
+const OTHER_DRIVERS: &[&str] = &["postgres", "mysql", "snowflake", "sqlserver", "hdb", "oracle", "tds", "clickhouse"];
+
+/// Connections that read at the same time when the user does not say: enough that a slow query does not hold up the others.
+const CONNECTIONS: usize = 4;
+
+/// The time-out of a query that is read on demand: what Prometheus grants a scrape by default.
+const ON_SCRAPE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Smaller cells would keep SQLite from reading the schema of a database with long table definitions.
+const MIN_CELL_BYTES: u64 = 64 << 10;
+
+/// SQLite's own limit.
+const MAX_CELL_BYTES: u64 = 1_000_000_000;
+
+/// Checks a section; finds all problems that can be found.
+pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
+    let settings: Settings = section.decode()?;
+    let mut check = Check { section, settings: &settings, problems: Problems::new() };
+    check.driver();
+    let database = check.datasource();
+    check.receiver();
+    if settings.queries.is_empty() {
+        check.error("queries", "'queries' cannot be empty");
+    }
+    let mut names = BTreeSet::new();
+    let queries: Vec<_> =
+        settings.queries.iter().enumerate().map(|(index, query)| check.query(index, query, &mut names)).collect();
+    let problems = check.problems;
+    match database {
+        Some(database) if !problems.has_errors() => Ok(checked(&settings, database, queries, problems)),
+        _ => Err(problems),
+    }
+}
+
+fn checked(settings: &Settings, database: DatabasePath, queries: Vec<CheckedQuery>, warnings: Problems) -> Checked {
+    Checked {
+        database,
+        max_cell_bytes: settings.max_cell_bytes.get(),
+        connections: match settings.max_open_conn {
+            0 => CONNECTIONS,
+            connections => connections as usize,
+        },
+        pace: match settings.collection {
+            When::Interval => Pace::Interval { initial_delay: settings.initial_delay.get() },
+            When::OnScrape => Pace::OnScrape { min_interval: settings.min_interval.get() },
+        },
+        snapshot: settings.consistency == Consistency::Snapshot,
+        on_failure: match settings.on_failure {
+            Failure::Omit => OnFailure::Omit,
+            Failure::Last => OnFailure::Last,
+            Failure::Fail => OnFailure::Fail,
+        },
+        self_metrics: settings.self_metrics,
+        log_sql: settings.telemetry.logs.query,
+        queries,
+        warnings,
+    }
+}
+
+struct Check<'a> {
+    section: &'a Section,
+    settings: &'a Settings,
+    problems: Problems,
+}
+
+impl Check<'_> {
+    fn error(&mut self, path: &str, message: impl Into<String>) {
+        self.problems.push(self.section.error(path, message));
+    }
+
+    fn help(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(self.section.error(path, message).with_help(help));
+    }
+
+    fn warn(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+        self.problems.push(self.section.warning(path, message).with_help(help));
+    }
+
+    fn driver(&mut self) {
+        let driver = self.settings.driver.as_str();
+        match driver {
+            "sqlite" => {}
+            "" => self.help("driver", "'driver' cannot be empty", "this build has the driver sqlite"),
+            _ if OTHER_DRIVERS.contains(&driver) => self.help(
+                "driver",
+                format!("unsupported driver: {driver} is not in this version of weir yet"),
+                "this build has the driver sqlite",
+            ),
+            _ => {
+                let near = driver.to_ascii_lowercase().contains("sqlite");
+                let help = if near { "did you mean `sqlite`?" } else { "this build has the driver sqlite" };
+                self.help("driver", format!("unsupported driver: {driver}"), help);
+            }
+        }
+    }
+
+    fn datasource(&mut self) -> Option<DatabasePath> {
+        let Settings { host, port, database, username, password, additional_params, .. } = self.settings;
+        let written = [
+            ("host", !host.is_empty()),
+            ("port", *port != 0),
+            ("database", !database.is_empty()),
+            ("username", !username.is_empty()),
+            ("password", !password.is_empty()),
+            ("additional_params", !additional_params.is_empty()),
+        ];
+        let datasource = self.settings.datasource.expose();
+        for (key, _) in written.into_iter().filter(|(_, written)| *written) {
+            if datasource.is_empty() {
+                self.help(
+                    key,
+                    format!("'{key}' means nothing to the driver sqlite"),
+                    "set 'datasource' to the path of the file",
+                );
+            } else {
+                self.error(key, format!("'{key}' cannot be set when 'datasource' is specified"));
+            }
+        }
+        if datasource.is_empty() {
+            let help = "the driver sqlite reads a file: set 'datasource' to its path";
+            self.help("datasource", "'host' or 'datasource' must be specified", help);
+            return None;
+        }
+        match DatabasePath::parse(datasource) {
+            Ok(path) => Some(path),
+            Err((message, help)) => {
+                let problem = self.section.error("datasource", message);
+                self.problems.push(match help {
+                    Some(help) => problem.with_help(help),
+                    None => problem,
+                });
+                None
+            }
+        }
+    }
+
+    fn receiver(&mut self) {
+        let on_scrape = self.settings.collection == When::OnScrape;
+        if on_scrape && self.section.has("collection_interval") {
+            self.help(
+                "collection_interval",
+                "'collection_interval' cannot be set when 'collection' is on_scrape",
+                "scrapes set the pace; 'min_interval' bounds it",
+            );
+        }
+        if !on_scrape && self.settings.collection_interval.is_zero() {
+            self.error("collection_interval", "\"collection_interval\": requires positive value");
+        }
+        if on_scrape && self.section.has("initial_delay") {
+            self.help("initial_delay", "'initial_delay' means nothing when 'collection' is on_scrape", "leave it out");
+        }
+        if !on_scrape && self.section.has("min_interval") {
+            self.help(
+                "min_interval",
+                "'min_interval' needs 'collection: on_scrape'",
+                "'collection_interval' sets the pace here",
+            );
+        }
+        let bytes = self.settings.max_cell_bytes.get();
+        if !(MIN_CELL_BYTES..=MAX_CELL_BYTES).contains(&bytes) {
+            self.error("max_cell_bytes", format!("'max_cell_bytes' must be from 64KiB to 1GB, got {bytes} bytes"));
+        }
+        if self.settings.storage.is_some() {
+            self.help(
+                "storage",
+                "'storage' keeps the tracking value, and tracking is not in this version of weir yet",
+                "leave it out",
+            );
+        }
+        if self.settings.resource_attributes.contains_key("") {
+            self.error("resource_attributes", "'resource_attributes' has an empty key");
+        }
+    }
+
+    fn query(&mut self, index: usize, query: &Query, names: &mut BTreeSet<String>) -> CheckedQuery {
+        let at = |key: &str| format!("queries[{index}].{key}");
+        if query.sql.trim().is_empty() {
+            self.error(&at("sql"), "'query.sql' cannot be empty");
+        }
+        if query.metrics.is_empty() && query.logs.is_empty() {
+            let message = "at least one of 'query.logs' and 'query.metrics' must not be empty";
+            self.error(&format!("queries[{index}]"), message);
+        }
+        self.query_pace(&at, query);
+        let label = query.name.clone().unwrap_or_else(|| index.to_string());
+        if label.is_empty() {
+            self.error(&at("name"), "'name' cannot be empty");
+        } else if !names.insert(label.clone()) {
+            self.error(&at("name"), format!("two queries are called '{label}'"));
+        }
+        let resource_columns = self.columns(&at("resource_attribute_columns"), &query.resource_attribute_columns);
+        let resource = check_metric::pairs(&self.settings.resource_attributes);
+        let interval = query.collection_interval.unwrap_or(self.settings.collection_interval).get();
+        let timeout = match (query.timeout, self.settings.timeout, self.settings.collection) {
+            (Some(timeout), ..) => timeout.get(),
+            (None, timeout, _) if !timeout.is_zero() => timeout.get(),
+            (None, _, When::Interval) => interval,
+            (None, _, When::OnScrape) => ON_SCRAPE_TIMEOUT,
+        };
+        let mut metrics = Vec::new();
+        for (metric_index, metric) in query.metrics.iter().enumerate() {
+            let path = format!("queries[{index}].metrics[{metric_index}]");
+            let check = MetricCheck { section: self.section, path: &path, metric, interval };
+            metrics.extend(check.rule(&mut self.problems));
+        }
+        let logs = query.logs.iter().enumerate().map(|(log_index, log)| {
+            let path = format!("queries[{index}].logs[{log_index}]");
+            if log.body_column.is_empty() {
+                self.error(&format!("{path}.body_column"), "'body_column' must not be empty");
+            }
+            LogRule {
+                body: log.body_column.as_str().into(),
+                attributes: self.columns(&format!("{path}.attribute_columns"), &log.attribute_columns),
+                resource: resource.clone(),
+                resource_columns: resource_columns.clone(),
+            }
+        });
+        let logs: Vec<_> = logs.collect();
+        let rules = MapperRules { metrics, resource, resource_columns, max_records: query.max_rows as usize };
+        CheckedQuery {
+            label,
+            sql: query.sql.as_str().into(),
+            interval,
+            timeout,
+            metrics: Arc::new(rules),
+            logs: logs.into(),
+        }
+    }
+
+    fn query_pace(&mut self, at: &dyn Fn(&str) -> String, query: &Query) {
+        let on_scrape = self.settings.collection == When::OnScrape;
+        match query.collection_interval {
+            Some(_) if on_scrape => self.help(
+                &at("collection_interval"),
+                "'collection_interval' cannot be set when 'collection' is on_scrape",
+                "scrapes set the pace; 'min_interval' bounds it",
+            ),
+            Some(interval) if interval.is_zero() => {
+                self.error(&at("collection_interval"), "\"collection_interval\": requires positive value");
+            }
+            _ => {}
+        }
+        if query.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            self.help(&at("timeout"), "'timeout' must be positive", "leave it out for the query's interval");
+        }
+        if query.max_rows == 0 {
+            self.error(&at("max_rows"), "'max_rows' must be at least 1");
+        }
+        if on_scrape && !query.logs.is_empty() {
+            self.help(
+                &at("logs"),
+                "'logs' cannot be made on a scrape: every scrape would send all rows again",
+                "read them in a receiver with 'collection: interval'",
+            );
+        }
+        for (key, written) in [
+            ("tracking_column", query.tracking_column.is_some()),
+            ("tracking_start_value", query.tracking_start_value.is_some()),
+        ] {
+            if written {
+                self.help(
+                    &at(key),
+                    format!("'{key}' is not in this version of weir yet: every read would send all rows again"),
+                    "leave it out and bound the rows in the SQL, such as with a time window of one interval",
+                );
+            }
+        }
+        if query.ignore_null_values
+            && query.metrics.iter().any(|metric| metric.null.is_some_and(|null| null != super::settings::Null::Omit))
+        {
+            self.warn(
+                &at("ignore_null_values"),
+                "'ignore_null_values' and 'null' speak of the same thing; 'null' wins",
+                "leave 'ignore_null_values' out: NULLs are left out anyway",
+            );
+        }
+    }
+
+    fn columns(&mut self, path: &str, columns: &[String]) -> Vec<AttributeRule> {
+        let mut problems: Vec<Problem> = Vec::new();
+        let rules = check_metric::columns(self.section, path, columns, &mut |problem| problems.push(problem));
+        self.problems.extend(problems);
+        rules
+    }
+}

@@ -1,0 +1,127 @@
+//! Receiver `sql_query`: reads databases with SQL and makes points and log records of the rows.
+//!
+//! ```yaml
+//! driver: sqlite
+//! datasource: /data/inventory.db
+//! queries:
+//!   - sql: select name, count(*) as n from services group by name
+//!     metrics:
+//!       - metric_name: services
+//!         value_column: n
+//!         attribute_columns: [name]
+//! ```
+//!
+//! Keys, defaults and messages are those of the OpenTelemetry Collector's `sqlquery` receiver; `docs/receivers/sql_query.md` lists
+//! what weir adds. One query of one receiver is one source: each read of it is a collection with a sequence number.
+
+pub(crate) mod check;
+mod check_metric;
+mod group;
+mod health;
+pub(crate) mod intake;
+mod query;
+mod schedule;
+mod settings;
+mod source;
+pub(crate) mod sqlite;
+mod vitals;
+
+use std::sync::Arc;
+
+use config::{Problems, Section};
+use pipeline::{BoxFuture, BuildContext, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop};
+
+use self::check::{Checked, Pace};
+use self::schedule::{Around, Schedule};
+use self::sqlite::Sqlite;
+
+/// The registry's entry.
+pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
+    kind: "sql_query",
+    aliases: &[],
+    about: "Reads databases with SQL (driver sqlite) by interval or on every scrape",
+    plan,
+    schema: || schemars::schema_for!(settings::Settings),
+};
+
+fn plan(section: &Section) -> Planned<dyn Receiver> {
+    Ok(Box::new(SqlPlan(check::check(section)?)))
+}
+
+struct SqlPlan(Checked);
+
+impl Plan<dyn Receiver> for SqlPlan {
+    fn signals(&self) -> Signals {
+        let has_logs = self.0.queries.iter().any(|query| !query.logs.is_empty());
+        let has_metrics = self.0.self_metrics || self.0.queries.iter().any(|query| !query.metrics.metrics.is_empty());
+        match (has_metrics, has_logs) {
+            (true, true) => Signals::METRICS.with(Signals::LOGS),
+            (false, true) => Signals::LOGS,
+            _ => Signals::METRICS,
+        }
+    }
+
+    fn collects(&self) -> Collects {
+        match self.0.pace {
+            Pace::Interval { .. } => Collects::Interval,
+            Pace::OnScrape { .. } => Collects::OnDemand,
+        }
+    }
+
+    fn warnings(&self) -> Problems {
+        self.0.warnings.clone()
+    }
+
+    fn build(self: Box<Self>, context: BuildContext) -> Result<Box<dyn Receiver>, Fault> {
+        Ok(Box::new(SqlQuery { checked: self.0, context }))
+    }
+}
+
+/// The receiver.
+struct SqlQuery {
+    checked: Checked,
+    context: BuildContext,
+}
+
+impl Receiver for SqlQuery {
+    fn run(self: Box<Self>, outlet: Outlet, stop: Stop) -> BoxFuture<'static, Result<(), Fault>> {
+        let Self { checked, context } = *self;
+        Box::pin(async move {
+            let source = Sqlite::new(
+                checked.database.absolute(),
+                checked.max_cell_bytes,
+                checked.queries.len(),
+                checked.connections,
+                context.clock.clone(),
+            );
+            run(checked, context, Arc::new(source), outlet, stop).await
+        })
+    }
+}
+
+/// Runs a receiver on any source.
+async fn run(
+    checked: Checked,
+    context: BuildContext,
+    source: Arc<dyn source::Source>,
+    outlet: Outlet,
+    stop: Stop,
+) -> Result<(), Fault> {
+    let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
+    let around = Around {
+        receiver: id.to_string().into(),
+        clock,
+        table,
+        meters,
+        budget,
+        outlet,
+        source: source.clone(),
+        database: health::DatabaseHealth::default(),
+    };
+    Schedule::new(checked, around).run(desk, stop).await;
+    source.close().await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

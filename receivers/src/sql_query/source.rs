@@ -1,0 +1,132 @@
+//! The seam between the receiver and its drivers: what is to be read, and what came of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pdata::UnixNanos;
+use pipeline::BoxFuture;
+use pipeline::mapping::MapError;
+use tokio::time::Instant;
+
+use super::intake::Intake;
+
+/// A database that can be read.
+pub(crate) trait Source: Send + Sync {
+    /// Runs the queries of a job one after another and gives every query back, in order, with what came of it. The future must
+    /// end within the job's deadlines; when it is dropped, the reading stops.
+    fn read(&self, job: Job) -> BoxFuture<'static, Vec<Done>>;
+
+    /// Ends what the driver runs in the background. Reads in progress are interrupted.
+    fn close(&self) -> BoxFuture<'static, ()>;
+}
+
+/// Queries to be read together.
+pub(crate) struct Job {
+    pub(crate) works: Vec<Work>,
+    /// Whether all of them must see one transaction.
+    pub(crate) snapshot: bool,
+    /// When nobody wants the results any more.
+    pub(crate) deadline: Instant,
+}
+
+/// One query to be read.
+pub(crate) struct Work {
+    pub(crate) sql: Arc<str>,
+    /// How long it may take from its first step, waiting for locks included.
+    pub(crate) timeout: Duration,
+    /// Where its rows go.
+    pub(crate) intake: Box<Intake>,
+}
+
+/// One query that was read, or was not.
+pub(crate) struct Done {
+    pub(crate) intake: Box<Intake>,
+    pub(crate) result: Result<(), ReadError>,
+    /// When its read began; when it failed before, when it was asked for.
+    pub(crate) began: UnixNanos,
+    /// How long it took, waiting for locks included.
+    pub(crate) took: Duration,
+}
+
+/// Why a query could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ReadError {
+    pub(crate) reason: Reason,
+    /// One line for whoever runs the agent, with what to do about it where that is known.
+    pub(crate) why: String,
+}
+
+/// The kinds of [`ReadError`]s, for counters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// The database is not there, or may not be read.
+    Unavailable,
+    /// It is no database, or a broken one.
+    Corrupt,
+    /// Somebody else holds a lock.
+    Locked,
+    /// The time was up.
+    Timeout,
+    /// The agent is stopping.
+    Stopped,
+    /// A bound was met: rows, cell size, byte budget.
+    Limit,
+    /// The result does not have the columns that the configuration names.
+    Column,
+    /// The statement is wrong or forbidden.
+    Statement,
+    /// A rule calls what was found an error.
+    Data,
+}
+
+impl ReadError {
+    pub(crate) fn new(reason: Reason, why: impl Into<String>) -> Self {
+        Self { reason, why: why.into() }
+    }
+}
+
+impl Reason {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Unavailable,
+        Self::Corrupt,
+        Self::Locked,
+        Self::Timeout,
+        Self::Stopped,
+        Self::Limit,
+        Self::Column,
+        Self::Statement,
+        Self::Data,
+    ];
+
+    /// As counters name it.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::Corrupt => "corrupt",
+            Self::Locked => "locked",
+            Self::Timeout => "timeout",
+            Self::Stopped => "stopped",
+            Self::Limit => "limit",
+            Self::Column => "column",
+            Self::Statement => "statement",
+            Self::Data => "data",
+        }
+    }
+}
+
+impl From<MapError> for ReadError {
+    fn from(error: MapError) -> Self {
+        let reason = match &error {
+            MapError::Column(_) => Reason::Column,
+            MapError::TooMany(_) | MapError::Budget(_) => Reason::Limit,
+            MapError::Rule(_) => Reason::Data,
+        };
+        Self::new(reason, error.to_string())
+    }
+}
+
+impl std::fmt::Display for ReadError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.why)
+    }
+}
