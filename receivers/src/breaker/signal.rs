@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use pdata::UnixNanos;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// A change of state, or a state told, that has been checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,11 +21,12 @@ pub(super) struct Signal<'a> {
 }
 
 /// A signal that is refused, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct RefusedSignal {
     /// Its place in the request, from 0.
     pub(super) index: usize,
     /// What is wrong with it, naming what was found.
+    #[serde(rename = "error")]
     pub(super) why: String,
 }
 
@@ -71,7 +72,7 @@ struct Raw<'a> {
 const SIGNALS_MAX: usize = 10_000;
 
 /// Longest name of a circuit or instance, in bytes: longer ones are mistakes, and would be kept for ever.
-const NAME_BYTES_MAX: usize = 256;
+pub(super) const NAME_BYTES_MAX: usize = 256;
 
 /// Longest piece of a refused name that an answer repeats.
 const ECHO_CHARS: usize = 40;
@@ -146,6 +147,16 @@ impl<'a> Reading<'a> {
         self.states.iter().position(|state| *state == *name).ok_or_else(|| {
             format!("{field} is {:?}, which is no known state; known are {}", echo(&name), self.states.join(", "))
         })
+    }
+}
+
+impl std::fmt::Display for BadBody {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the body has no signal in it"),
+            Self::NoText => f.write_str("the body is not UTF-8"),
+            Self::TooMany => write!(f, "the body has more than {SIGNALS_MAX} signals"),
+        }
     }
 }
 

@@ -1,3 +1,0 @@
-//! Receiver `webhook`: signed events over HTTP, counted exactly once.
-
-pub(crate) mod verify;
