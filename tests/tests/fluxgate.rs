@@ -71,7 +71,7 @@ fn json((circuit, old, new, time): &(String, usize, usize, u32)) -> String {
 
 /// 600 signals of 5 circuits, each at a time of its own, shuffled.
 fn shuffled() -> Vec<(String, usize, usize, u32)> {
-    let mut random = tests::random::Random::new(7);
+    let mut random = tests::Random::new(7);
     let mut signals: Vec<_> =
         (0..600).map(|time| (format!("c{}", random.below(5)), random.below(6), random.below(6), time)).collect();
     for at in (1..signals.len()).rev() {
