@@ -2,6 +2,7 @@
 # Sets up, under target/judges, the programs that judge weir's output and that nobody here wrote:
 #   prometheus, promtool       the scraper itself, and its linter
 #   prometheus-pushgateway     a consistency check over whole bodies
+#   pgbouncer                  PostgreSQL behind transaction pooling
 #   prometheus_client          a strict OpenMetrics 1.0 parser (PyPI)
 # Programs on the PATH are used as they are. Missing ones come from Debian's packages, unpacked into target/judges: nothing is
 # installed into the system and no service is started. Safe to run again and at the same time; ends non-zero, saying what to
@@ -61,6 +62,21 @@ fetch() {
 fetch prometheus prometheus promtool
 fetch prometheus-pushgateway prometheus-pushgateway
 
+if [ ! -x "$home/bin/pgbouncer" ]; then
+  if found=$(command -v pgbouncer); then
+    say "pgbouncer: using $found"
+    ln -sf "$found" "$home/bin/pgbouncer"
+  else
+    apt_lists pgbouncer
+    unpack pgbouncer
+    unpack libc-ares2
+    libraries=$(dirname "$(find "$home/root" -name 'libcares.so.2' | head -n 1)")
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$libraries" "$home/root/usr/sbin/pgbouncer" > "$home/bin/pgbouncer.new"
+    chmod +x "$home/bin/pgbouncer.new"
+    mv "$home/bin/pgbouncer.new" "$home/bin/pgbouncer"
+  fi
+fi
+
 if ! "$home/venv/bin/python" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null; then
   rm -rf "$home/venv"
   if ! python3 -m venv "$home/venv" 2>/dev/null; then
@@ -77,7 +93,7 @@ if ! "$home/venv/bin/python" -c 'import prometheus_client.openmetrics.parser' 2>
     || { rm -rf "$home/venv"; die "pip cannot install $client: is PyPI reached?"; }
 fi
 
-for program in prometheus promtool prometheus-pushgateway; do
+for program in prometheus promtool prometheus-pushgateway pgbouncer; do
   "$home/bin/$program" --version >/dev/null 2>&1 || die "$home/bin/$program does not run"
 done
 say "ready: $("$home/bin/promtool" --version 2>&1 | head -n 1)"

@@ -36,7 +36,10 @@ pub(crate) fn is_secret_key(key: &str) -> bool {
     if PLAIN_ENDINGS.iter().any(|ending| folded.ends_with(ending)) {
         return false;
     }
-    SECRET_WORDS.iter().any(|word| folded.contains(word)) || key.split(['_', '-', '.', ':']).any(nearly_secret)
+    // What is sent along with requests is a credential as a rule, whatever the header is called.
+    folded == "headers"
+        || SECRET_WORDS.iter().any(|word| folded.contains(word))
+        || key.split(['_', '-', '.', ':']).any(nearly_secret)
 }
 
 /// Whether a key is a secret's name with a typing mistake: its value is as secret, and such lines are shown most.

@@ -7,6 +7,7 @@ use pdata::{SeriesTable, UnixNanos};
 use pipeline::Budget;
 
 use crate::sql_query::check::{CheckedQuery, check};
+use crate::sql_query::driver::Database;
 use crate::sql_query::intake::Intake;
 use crate::sql_query::sqlite::Here;
 
@@ -31,7 +32,12 @@ impl RowsToPoints {
     pub fn new(yaml: &str, table: Arc<SeriesTable>) -> Result<Self, String> {
         let section = Section::from_yaml("sql_query/bench", yaml).map_err(|problems| problems.to_string())?;
         let checked = check(&section).map_err(|problems| problems.to_string())?;
-        let here = Here::open(checked.database.absolute(), checked.max_cell_bytes).map_err(|error| error.why)?;
+        let path = match &checked.targets.first().ok_or("there is no database")?.database {
+            Database::Sqlite(path) => path.absolute(),
+            #[cfg(feature = "sql-postgres")]
+            Database::Postgres(_) => return Err("this benchmark reads SQLite".to_owned()),
+        };
+        let here = Here::open(path, checked.max_cell_bytes).map_err(|error| error.why)?;
         let query = checked.queries.into_iter().next().ok_or("there is no query")?;
         let (metrics, logs) = (query.metrics.clone(), query.logs.clone());
         let intake = Intake::new(metrics, logs, table, Budget::new(usize::MAX), UnixNanos(1));

@@ -9,12 +9,12 @@ pub mod bench;
 mod breaker;
 #[cfg(feature = "breaker")]
 mod events;
-#[cfg(feature = "sql-sqlite")]
+#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 mod sql_query;
 
 /// The receivers of this build.
 pub const ALL: &[Factory<dyn Receiver>] = &[
-    #[cfg(feature = "sql-sqlite")]
+    #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
     sql_query::FACTORY,
     #[cfg(feature = "breaker")]
     breaker::FACTORY,

@@ -24,6 +24,25 @@ pub enum Traffic {
     InFlight,
 }
 
+/// A few rows that a person could have written, for any database.
+pub(crate) const HOUSEHOLD: &str = "insert into hardware (name, role, memory_gb) values ('hive', 'hypervisor', 64), ('gate', null, 1), ('owl', 'camera', null);
+     insert into compute_units (name, kind, \"CPU_cores\", memory_mb) values
+       ('home', 'vm', 4, 8192), ('dns', 'container', 1, 512), ('lab', 'vm', null, null);
+     insert into services (name, slug, environment, status) values
+       ('Jellyfin', 'jellyfin', 'prod', 'running'), ('Pi-hole', 'pi-hole', 'prod', 'degraded'),
+       ('Wiki', 'wiki', 'lab', 'stopped'), ('Git', 'git', null, 'running'), ('Old', 'old', 'lab', 'retired');
+     insert into storage (name, kind, capacity_gb, used_gb) values
+       ('tank', 'pool', 16000, 4000), ('boot', 'disk', 256, 64), ('share', 'share', null, null);
+     insert into networks default values;
+     insert into hardware_clusters default values;
+     insert into external_nodes (provider, kind) values ('hetzner', 'vps'), (null, 'vps'), ('', 'vps');
+     insert into misc_items default values;
+     insert into docs default values;
+     insert into users default values;
+     insert into tags (name) values ('media');
+     insert into service_dependencies (service_id) values (1);
+     insert into logs (level, category) values ('info', 'auth'), ('info', 'auth'), ('warning', 'sync');";
+
 const NAMES: &[&str] = &[
     "a",
     "a",
@@ -84,25 +103,7 @@ impl Inventory {
     /// A small household, every example query of the page has an answer.
     pub fn household() -> Self {
         let inventory = Self::empty();
-        inventory.execute(
-            "insert into hardware (name, role, memory_gb) values ('hive', 'hypervisor', 64), ('gate', null, 1), ('owl', 'camera', null);
-             insert into compute_units (name, kind, \"CPU_cores\", memory_mb) values
-               ('home', 'vm', 4, 8192), ('dns', 'container', 1, 512), ('lab', 'vm', null, null);
-             insert into services (name, slug, environment, status) values
-               ('Jellyfin', 'jellyfin', 'prod', 'running'), ('Pi-hole', 'pi-hole', 'prod', 'degraded'),
-               ('Wiki', 'wiki', 'lab', 'stopped'), ('Git', 'git', null, 'running'), ('Old', 'old', 'lab', 'retired');
-             insert into storage (name, kind, capacity_gb, used_gb) values
-               ('tank', 'pool', 16000, 4000), ('boot', 'disk', 256, 64), ('share', 'share', null, null);
-             insert into networks default values;
-             insert into hardware_clusters default values;
-             insert into external_nodes (provider, kind) values ('hetzner', 'vps'), (null, 'vps'), ('', 'vps');
-             insert into misc_items default values;
-             insert into docs default values;
-             insert into users default values;
-             insert into tags (name) values ('media');
-             insert into service_dependencies (service_id) values (1);
-             insert into logs (level, category) values ('info', 'auth'), ('info', 'auth'), ('warning', 'sync');",
-        );
+        inventory.execute(HOUSEHOLD);
         inventory
     }
 

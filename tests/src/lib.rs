@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod http;
 mod inventory;
 pub mod judges;
+pub mod postgres;
 mod process;
 mod prometheus;
 mod random;
@@ -18,6 +19,7 @@ mod wait;
 mod weir;
 
 pub use inventory::{Inventory, Traffic};
+pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Target, Value};
 pub use random::Random;
 pub use wait::{PATIENCE, within};

@@ -36,21 +36,18 @@ fn reads(inventory: &Inventory) -> Launch {
         .env("CB_VERSION", VERSION)
 }
 
-/// Compares a scrape with the oracle, and says all differences. A label without a value is no label to Prometheus, and so it is
-/// none here, written or not.
+/// Compares a scrape with the oracle, and says all differences. Labels without a value must be shown, as the application shows
+/// them.
 fn differences(served: &Exposition, inventory: &Inventory) -> Vec<String> {
     let text = |value: &serde_json::Value| value.as_str().expect("the oracle writes text").to_owned();
     let mut expected = BTreeMap::new();
     for row in judges::circuit_breaker(&inventory.path(), VERSION).as_array().expect("a list") {
         let labels = row[1].as_object().expect("labels").iter().map(|(key, value)| (key.clone(), text(value)));
-        let labels = labels.filter(|(_, value)| !value.is_empty());
         expected.insert((text(&row[0]), labels.collect::<BTreeMap<_, _>>()), text(&row[2]));
     }
     let mut differences = Vec::new();
     for sample in served.samples.iter().filter(|sample| sample.name.starts_with("circuitbreaker_")) {
-        let mut labels = sample.labels.clone();
-        labels.retain(|_, value| !value.is_empty());
-        match expected.remove(&(sample.name.clone(), labels)) {
+        match expected.remove(&(sample.name.clone(), sample.labels.clone())) {
             None => differences.push(format!("not expected: {sample:?}")),
             Some(number) if !same(&number, sample) => differences.push(format!("expected {number}: {sample:?}")),
             Some(_) => {}

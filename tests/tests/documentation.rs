@@ -106,7 +106,13 @@ fn ids_under(class: &str, parts: &str) -> Vec<String> {
 }
 
 fn validated(config: &str) -> Outcome {
-    let environment = [("CB_DATABASE", "circuitbreaker.db"), ("DATABASE", "some.db"), ("WEIR_DATABASE", "weir.db")];
+    let environment = [
+        ("CB_DATABASE", "circuitbreaker.db"),
+        ("DATABASE", "some.db"),
+        ("WEIR_DATABASE", "weir.db"),
+        ("CB_DB_URL", "postgresql://weir:secret@db/circuitbreaker"),
+        ("BB_DB_URL", "postgresql://reader:secret@db/bigbrotr"),
+    ];
     Weir::command(&["validate", "--config", config], &environment)
 }
 

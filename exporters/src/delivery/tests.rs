@@ -15,6 +15,8 @@ type Script = Arc<dyn Fn(Duration) -> Answer + Send + Sync>;
 /// What the destination does with a try.
 enum Answer {
     Says(Result<Taken, Miss>),
+    /// Takes it, after a second.
+    TakesTime,
     Hangs,
 }
 
@@ -56,6 +58,10 @@ impl Service<Parcel> for Destination {
         self.tries.lock().unwrap().push(since.as_millis() as u64);
         match (self.script)(since) {
             Answer::Says(outcome) => Box::pin(std::future::ready(outcome)),
+            Answer::TakesTime => Box::pin(async {
+                tokio::time::sleep(secs(1)).await;
+                Ok(Taken::default())
+            }),
             Answer::Hangs => Box::pin(std::future::pending()),
         }
     }
@@ -209,7 +215,8 @@ async fn data_is_held_while_credentials_are_refused_however_long_that_takes() {
 
 #[tokio::test(start_paused = true)]
 async fn an_open_breaker_lets_one_probe_through_at_a_time() {
-    let destination = Destination::ill_for(secs(100));
+    let ill = secs(100);
+    let destination = Destination::new(move |since| if since < ill { unavailable(None) } else { Answer::TakesTime });
     let (delivery, meters) = delivery(&with_breaker(), &destination);
     let delivering: Vec<_> = (0..10)
         .map(|_| {
@@ -228,9 +235,10 @@ async fn an_open_breaker_lets_one_probe_through_at_a_time() {
     assert_eq!(state(&meters), ["closed"]);
     let since_recovery: Vec<_> = destination.tries().into_iter().filter(|try_at| *try_at >= 100_000).collect();
     assert_eq!(since_recovery.len(), 10);
+    let probe = since_recovery[0];
     assert!(
-        since_recovery.iter().all(|try_at| *try_at == since_recovery[0]),
-        "the first success wakes all: {since_recovery:?}"
+        since_recovery[1..].iter().all(|try_at| *try_at == probe + 1_000),
+        "its success wakes all: {since_recovery:?}"
     );
     let transitions =
         meters.counts().into_iter().filter(|(name, ..)| *name == "circuit_breaker_state_transition_total");

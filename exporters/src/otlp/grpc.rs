@@ -1,37 +1,29 @@
 //! `otlp_grpc`: a unary call per batch.
 //!
 //! The call is written here, over hyper's HTTP/2, with tonic's statuses: tonic's own client would copy and compress the message again
-//! for every try, at its one level. A unary call is one frame out, one frame and trailers back
-//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+//! for every try, at its one level.
 
+mod call;
 mod endpoint;
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration as Span;
 
-use bytes::Bytes;
-use config::{Duration, Optional, Problems, Section, Signal};
-use http::header::{CONTENT_TYPE, TE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Uri};
-use http_body_util::Full;
-use pdata::otlp::{decode_response, decode_status};
-use pipeline::{BoxFuture, BuildContext, Exporter, Fault, Plan, Planned, Signals};
+use config::{Duration, Optional, Problems, Section};
+use http::{HeaderValue, Uri};
+use pipeline::{BuildContext, Exporter, Fault, Plan, Planned, Signals};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tonic::{Code, Status};
-use tower::Service;
+use tonic::Code;
 
+use self::call::{Rules, Send, base_headers, word};
 use self::endpoint::Endpoint;
 use super::pack::{Compression, CompressionParams, Packer};
 use super::{AuthErrors, Otlp, guarded, tls_warnings};
 use crate::delivery::client::{
-    Answer, Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Pings, Tls, TlsClientConfig, Version, tcp,
+    Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Pings, Tls, TlsClientConfig, Version, tcp,
 };
-use crate::delivery::{
-    BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken,
-    Unsupported, short,
-};
+use crate::delivery::{BreakerSettings, Delivery, DeliverySettings, QueueSettings, RetrySettings, Unsupported};
 
 /// The section of `otlp_grpc`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -120,34 +112,6 @@ pub(super) struct GrpcPlan {
     warnings: Problems,
 }
 
-/// What codes mean, besides the specification.
-#[derive(Clone, Debug)]
-struct Rules {
-    also: Vec<Code>,
-    auth_errors: AuthErrors,
-}
-
-/// Makes tries.
-#[derive(Clone)]
-struct Send(Arc<Sender>);
-
-struct Sender {
-    client: Client,
-    metrics: Uri,
-    logs: Uri,
-    base: HeaderMap,
-    headers: HeaderSource,
-    rules: Rules,
-}
-
-const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
-const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
-
-/// The most bytes of a status' details that are looked at (rule S2 of the project's security rules): a RetryInfo has some dozen.
-const DETAILS_MAX: usize = 8 << 10;
 /// The shortest ping interval: gRPC clients go no lower, because servers punish it.
 const PING_MIN: Duration = Duration::from_secs(10);
 
@@ -347,170 +311,12 @@ impl GrpcPlan {
         let connector = Connector::new(self.dial, tls).to(&self.endpoint.host, self.endpoint.port);
         let packer = Packer::new(self.compression, &self.compression_params, true)
             .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
-        let send = Send(Arc::new(Sender {
-            client: Client::new(connector, self.client),
-            metrics: path_under(&self.base, METRICS),
-            logs: path_under(&self.base, LOGS),
-            base: base_headers(self.user_agent, self.compression, self.delivery.timeout),
-            headers: self.headers,
-            rules: self.rules,
-        }));
+        let headers = base_headers(self.user_agent, self.compression, self.delivery.timeout);
+        let client = Client::new(connector, self.client);
+        let send = Send::new(client, &self.base, headers, self.headers, self.rules);
         let intake = self.delivery.intake();
         let name = context.id.to_string();
         let delivery = Delivery::new(&self.delivery, send, &context.meters, &context.clock, &name);
         Ok(Otlp { packer: Arc::new(packer), delivery, intake, clock: context.clock.clone() })
-    }
-}
-
-/// What every call carries.
-fn base_headers(user_agent: HeaderValue, compression: Compression, timeout: Span) -> HeaderMap {
-    let mut base = HeaderMap::new();
-    base.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    base.insert(TE, HeaderValue::from_static("trailers"));
-    base.insert(USER_AGENT, user_agent);
-    // Answers are a few bytes: nothing is gained by their compression, and bombs are lost.
-    base.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
-    if let Some(name) = compression.name() {
-        base.insert("grpc-encoding", HeaderValue::from_static(name));
-    }
-    // Eight digits at most.
-    let millis = timeout.as_millis().clamp(1, 99_999_999);
-    base.insert("grpc-timeout", HeaderValue::from_str(&format!("{millis}m")).expect("digits and a letter"));
-    base
-}
-
-fn path_under(base: &Uri, path: &'static str) -> Uri {
-    let mut parts = base.clone().into_parts();
-    parts.path_and_query = Some(http::uri::PathAndQuery::from_static(path));
-    Uri::from_parts(parts).expect("a whole URI with another path is whole")
-}
-
-impl Service<Parcel> for Send {
-    type Response = Taken;
-    type Error = Miss;
-    type Future = BoxFuture<'static, Result<Taken, Miss>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Miss>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, parcel: Parcel) -> Self::Future {
-        let sender = self.0.clone();
-        Box::pin(async move { sender.send(parcel).await })
-    }
-}
-
-impl Sender {
-    async fn send(&self, parcel: Parcel) -> Result<Taken, Miss> {
-        let uri = match parcel.signal {
-            Signal::Metrics => &self.metrics,
-            Signal::Logs => &self.logs,
-            // The plan's signals keep pipelines of traces away.
-            Signal::Traces => return Err(Miss::Reject { why: "traces are not carried".to_owned() }),
-        };
-        let mut request = Request::new(Full::<Bytes>::new(parcel.body));
-        *request.method_mut() = Method::POST;
-        *request.version_mut() = http::Version::HTTP_2;
-        *request.uri_mut() = uri.clone();
-        *request.headers_mut() = self.base.clone();
-        self.headers.put(request.headers_mut());
-        self.rules.judge(self.client.send(request).await?)
-    }
-}
-
-impl Rules {
-    /// What an answer means (OTLP/gRPC, "Failures").
-    fn judge(&self, mut answer: Answer) -> Result<Taken, Miss> {
-        if answer.too_large {
-            return Err(Miss::Reject { why: "the answer has more than 4 MiB".to_owned() });
-        }
-        let Some((status, after)) = status_of(&mut answer) else {
-            // A stream that ends without a status: whoever sent it went away in the middle.
-            return Err(Miss::retry(Reason::Connection, None, "the server ended the call without a status"));
-        };
-        let why = || format!("rpc error: code = {}: {}", word(status.code()), short(status.message()));
-        match status.code() {
-            Code::Ok => Ok(taken(&answer)),
-            Code::Unauthenticated | Code::PermissionDenied if self.auth_errors == AuthErrors::Hold => {
-                Err(Miss::Held { why: why() })
-            }
-            Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::OutOfRange | Code::DataLoss => {
-                Err(Miss::retry(Reason::Unavailable, after, why()))
-            }
-            Code::Unavailable => {
-                let reason = if after.is_some() { Reason::Throttled } else { Reason::Unavailable };
-                Err(Miss::retry(reason, after, why()))
-            }
-            // Without RetryInfo it says that the request is too large, and will be the next time too.
-            Code::ResourceExhausted if after.is_some() => Err(Miss::retry(Reason::Throttled, after, why())),
-            code if self.also.contains(&code) => Err(Miss::retry(Reason::Unavailable, after, why())),
-            _ => Err(Miss::Reject { why: why() }),
-        }
-    }
-}
-
-/// The status of a call, and the delay in its details; from the trailers, or from the headers of a call that ended at once.
-fn status_of(answer: &mut Answer) -> Option<(Status, Option<Span>)> {
-    let in_headers = answer.headers.contains_key(GRPC_STATUS);
-    let headers = if in_headers { &mut answer.headers } else { answer.trailers.get_or_insert_default() };
-    // Base64 is a third longer.
-    if headers.get(GRPC_DETAILS).is_some_and(|details| details.len() > DETAILS_MAX * 4 / 3) {
-        headers.remove(GRPC_DETAILS);
-    }
-    match Status::from_header_map(headers) {
-        Some(status) => {
-            let after = decode_status(status.details()).ok().and_then(|details| details.retry_after);
-            Some((status, after))
-        }
-        None if answer.status == StatusCode::OK => None,
-        None => {
-            let code = code_of(answer.status);
-            let message = format!("HTTP status {} in place of a gRPC status", answer.status.as_u16());
-            Some((Status::new(code, message), None))
-        }
-    }
-}
-
-/// What a proxy's answer means that speaks no gRPC
-/// (<https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>).
-fn code_of(status: StatusCode) -> Code {
-    match status.as_u16() {
-        400 => Code::Internal,
-        401 => Code::Unauthenticated,
-        403 => Code::PermissionDenied,
-        404 => Code::Unimplemented,
-        429 | 502 | 503 | 504 => Code::Unavailable,
-        _ => Code::Unknown,
-    }
-}
-
-/// What a server that took the request says of it: one frame, not compressed, because we said that we take no other.
-fn taken(answer: &Answer) -> Taken {
-    let [0, a, b, c, d, message @ ..] = answer.kept.as_slice() else { return Taken::default() };
-    let length = usize::try_from(u32::from_be_bytes([*a, *b, *c, *d])).unwrap_or(usize::MAX);
-    let partial = message.get(..length).and_then(|message| decode_response(message).ok()).unwrap_or_default();
-    Taken { rejected: partial.rejected, message: partial.message }
-}
-
-/// A code's name as the specification writes it.
-const fn word(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
     }
 }

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod outage;
 mod plans;
 mod server;
 mod telemetry;
@@ -83,6 +84,23 @@ async fn check_rows(rows: Vec<Row>, server: fn(Vec<Reply>) -> Server, exporter: 
             other => panic!("{name}: {other:?}"),
         };
         assert_eq!(found, expected, "{name}: {outcome:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_body_arrives_whole() {
+    let mut large = telemetry::logs();
+    large.resource_logs[0].scope_logs[0].log_records[0].event_name = "x".repeat(9 << 20);
+    let bytes = prost::Message::encode_to_vec(&large);
+    for (server, exporter, frame) in [
+        (Server::http(vec![]), http_exporter as fn(&Server, &str) -> (Otlp, Meters), 0),
+        (Server::grpc(vec![]), grpc_exporter, 5),
+    ] {
+        let (exporter, _) = exporter(&server, "compression: none");
+        let logs = pdata::otlp::decode_logs(&bytes).unwrap().data;
+        exporter.export(&pipeline::Batch::new(logs, NOW)).await.unwrap();
+        let arrived = prost::Message::decode(&server.requests()[0].body[frame..]);
+        assert!(arrived == Ok(large.clone()), "what arrives is what was sent");
     }
 }
 

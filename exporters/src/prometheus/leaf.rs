@@ -31,12 +31,13 @@ impl Leaves {
         &self.0
     }
 
-    /// Where a series with this text stands, or where it would.
+    /// Where a series with this text stands, or where it would. Labels without a value do not count: `{a=""}` and `{}` are one
+    /// series to whoever reads the page.
     pub(super) fn find(&self, text: &[u8], texts: &Texts, scratch: &mut Vec<u8>) -> Result<Position, Position> {
         let mut compare = |leaf: &Leaf, row: usize| {
             scratch.clear();
             leaf.decode(row, texts, scratch);
-            scratch.as_slice().cmp(text)
+            series_order(scratch, text)
         };
         // The last leaf first: sources often come sorted.
         let count = match self.0.last() {
@@ -178,6 +179,41 @@ impl Leaf {
     }
 }
 
+/// The order of two label texts, labels without a value left out of both.
+fn series_order(one: &[u8], two: &[u8]) -> std::cmp::Ordering {
+    let may_hold_empty = |text: &[u8]| text.windows(3).any(|window| window == b"=\"\"");
+    if may_hold_empty(one) || may_hold_empty(two) { valued(one).cmp(&valued(two)) } else { one.cmp(two) }
+}
+
+/// The pairs of a label text that have a value, each with a comma behind it.
+fn valued(mut text: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(text.len() + 1);
+    while !text.is_empty() {
+        let name = if text[0] == b'"' { quoted(text) } else { text.iter().position(|byte| *byte == b'=').unwrap_or(0) };
+        let value = quoted(text.get(name + 1..).unwrap_or_default());
+        let end = (name + 1 + value).min(text.len());
+        if value > 2 {
+            kept.extend_from_slice(&text[..end]);
+            kept.push(b',');
+        }
+        text = text.get(end + 1..).unwrap_or_default();
+    }
+    kept
+}
+
+/// How long the quoted text is that `text` begins with, quotes included.
+fn quoted(text: &[u8]) -> usize {
+    let mut escaped = false;
+    for (index, byte) in text.iter().enumerate().skip(1) {
+        match byte {
+            b'"' if !escaped => return index + 1,
+            b'\\' => escaped = !escaped,
+            _ => escaped = false,
+        }
+    }
+    text.len()
+}
+
 /// Room for `more`, growing by an eighth and not by half: a million series live in leaves.
 fn reserve_little<T>(list: &mut Vec<T>, more: usize) {
     if list.capacity() - list.len() < more {
@@ -211,6 +247,23 @@ mod tests {
             }
         }
         all
+    }
+
+    #[test]
+    fn a_label_without_a_value_is_no_label() {
+        let same = |one: &str, two: &str| series_order(one.as_bytes(), two.as_bytes()).is_eq();
+        for (one, two) in [
+            (r#"a="""#, ""),
+            (r#"a="",b="1""#, r#"b="1""#),
+            (r#"b="1",c="""#, r#"b="1""#),
+            (r#"a="",b="1",c="""#, r#"b="1",d="""#),
+            (r#""a,b="="",c="x""#, r#"c="x""#),
+        ] {
+            assert!(same(one, two) && same(two, one), "{one} {two}");
+        }
+        for (one, two) in [(r#"a="\"""#, ""), (r#"a=",b=\"\"""#, r#"a="""#), (r#"a="1",b="""#, r#"a="1",b="2""#)] {
+            assert!(!same(one, two), "{one} {two}");
+        }
     }
 
     #[test]

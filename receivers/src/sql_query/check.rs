@@ -9,13 +9,17 @@ use pipeline::OnFailure;
 use pipeline::mapping::{AttributeRule, LogRule, MapperRules};
 
 use super::check_metric::{self, MetricCheck};
+use super::driver::Database;
 use super::settings::{Consistency, Failure, Query, Settings, When};
-use super::sqlite::DatabasePath;
 
 /// A section of `sql_query` that has been checked.
 #[derive(Clone, Debug)]
 pub(crate) struct Checked {
-    pub(crate) database: DatabasePath,
+    /// At least one.
+    pub(crate) targets: Vec<Target>,
+    /// Statements at the beginning of each collection.
+    #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files have no settings"))]
+    pub(crate) session: Vec<Box<str>>,
     pub(crate) max_cell_bytes: u64,
     pub(crate) connections: usize,
     pub(crate) pace: Pace,
@@ -25,6 +29,16 @@ pub(crate) struct Checked {
     pub(crate) log_sql: bool,
     pub(crate) queries: Vec<CheckedQuery>,
     pub(crate) warnings: Problems,
+}
+
+/// One of the databases that a receiver reads.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// What tells it from the others; none where there is only one.
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) database: Database,
+    /// Attributes of the resource of what is read from it; they win over the receiver's.
+    pub(crate) resource: Vec<(Box<str>, Box<str>)>,
 }
 
 /// When a receiver reads.
@@ -43,12 +57,11 @@ pub(crate) struct CheckedQuery {
     /// Means nothing for reads on demand.
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
+    /// Whether no rows are a failure.
+    pub(crate) expect_rows: bool,
     pub(crate) metrics: Arc<MapperRules>,
     pub(crate) logs: Arc<[LogRule]>,
 }
-
-/// The drivers of the Collector that this version does not have.
-const OTHER_DRIVERS: &[&str] = &["postgres", "mysql", "snowflake", "sqlserver", "hdb", "oracle", "tds", "clickhouse"];
 
 /// Connections that read at the same time when the user does not say: enough that a slow query does not hold up the others.
 const CONNECTIONS: usize = 4;
@@ -66,8 +79,7 @@ const MAX_CELL_BYTES: u64 = 1_000_000_000;
 pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
     let settings: Settings = section.decode()?;
     let mut check = Check { section, settings: &settings, problems: Problems::new() };
-    check.driver();
-    let database = check.datasource();
+    let targets = check.targets();
     check.receiver();
     if settings.queries.is_empty() {
         check.error("queries", "'queries' cannot be empty");
@@ -76,15 +88,13 @@ pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
     let queries: Vec<_> =
         settings.queries.iter().enumerate().map(|(index, query)| check.query(index, query, &mut names)).collect();
     let problems = check.problems;
-    match database {
-        Some(database) if !problems.has_errors() => Ok(checked(&settings, database, queries, problems)),
-        _ => Err(problems),
-    }
+    if problems.has_errors() { Err(problems) } else { Ok(checked(&settings, targets, queries, problems)) }
 }
 
-fn checked(settings: &Settings, database: DatabasePath, queries: Vec<CheckedQuery>, warnings: Problems) -> Checked {
+fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>, warnings: Problems) -> Checked {
     Checked {
-        database,
+        targets,
+        session: settings.session.iter().map(|statement| statement.as_str().into()).collect(),
         max_cell_bytes: settings.max_cell_bytes.get(),
         connections: match settings.max_open_conn {
             0 => CONNECTIONS,
@@ -107,81 +117,43 @@ fn checked(settings: &Settings, database: DatabasePath, queries: Vec<CheckedQuer
     }
 }
 
-struct Check<'a> {
-    section: &'a Section,
-    settings: &'a Settings,
+impl CheckedQuery {
+    /// The same query for one of several databases.
+    pub(crate) fn at(&self, target: &Target) -> Self {
+        let mut query = self.clone();
+        if !target.resource.is_empty() {
+            let with = |resource: &[(Box<str>, Box<str>)]| {
+                let own = |key: &str| target.resource.iter().any(|(known, _)| **known == *key);
+                let others = resource.iter().filter(|(key, _)| !own(key));
+                others.chain(&target.resource).cloned().collect::<Vec<_>>()
+            };
+            let mut metrics = (*query.metrics).clone();
+            metrics.resource = with(&metrics.resource);
+            query.metrics = Arc::new(metrics);
+            let logs = query.logs.iter().map(|rule| LogRule { resource: with(&rule.resource), ..rule.clone() });
+            query.logs = logs.collect();
+        }
+        query
+    }
+}
+
+pub(super) struct Check<'a> {
+    pub(super) section: &'a Section,
+    pub(super) settings: &'a Settings,
     problems: Problems,
 }
 
 impl Check<'_> {
-    fn error(&mut self, path: &str, message: impl Into<String>) {
+    pub(super) fn error(&mut self, path: &str, message: impl Into<String>) {
         self.problems.push(self.section.error(path, message));
     }
 
-    fn help(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn help(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(self.section.error(path, message).with_help(help));
     }
 
     fn warn(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(self.section.warning(path, message).with_help(help));
-    }
-
-    fn driver(&mut self) {
-        let driver = self.settings.driver.as_str();
-        match driver {
-            "sqlite" => {}
-            "" => self.help("driver", "'driver' cannot be empty", "this build has the driver sqlite"),
-            _ if OTHER_DRIVERS.contains(&driver) => self.help(
-                "driver",
-                format!("unsupported driver: {driver} is not in this version of weir yet"),
-                "this build has the driver sqlite",
-            ),
-            _ => {
-                let near = driver.to_ascii_lowercase().contains("sqlite");
-                let help = if near { "did you mean `sqlite`?" } else { "this build has the driver sqlite" };
-                self.help("driver", format!("unsupported driver: {driver}"), help);
-            }
-        }
-    }
-
-    fn datasource(&mut self) -> Option<DatabasePath> {
-        let Settings { host, port, database, username, password, additional_params, .. } = self.settings;
-        let written = [
-            ("host", !host.is_empty()),
-            ("port", *port != 0),
-            ("database", !database.is_empty()),
-            ("username", !username.is_empty()),
-            ("password", !password.is_empty()),
-            ("additional_params", !additional_params.is_empty()),
-        ];
-        let datasource = self.settings.datasource.expose();
-        for (key, _) in written.into_iter().filter(|(_, written)| *written) {
-            if datasource.is_empty() {
-                self.help(
-                    key,
-                    format!("'{key}' means nothing to the driver sqlite"),
-                    "set 'datasource' to the path of the file",
-                );
-            } else {
-                self.error(key, format!("'{key}' cannot be set when 'datasource' is specified"));
-            }
-        }
-        if datasource.is_empty() {
-            let help = "the driver sqlite reads a file: set 'datasource' to its path";
-            self.help("datasource", "'host' or 'datasource' must be specified", help);
-            return None;
-        }
-        match DatabasePath::parse(datasource) {
-            Ok(path) => Some(path),
-            Err((message, help)) => {
-                let problem = self.section.error("datasource", message);
-                self.problems.push(match help {
-                    Some(help) => problem.with_help(help),
-                    None => problem,
-                });
-                None
-            }
-        }
     }
 
     fn receiver(&mut self) {
@@ -226,6 +198,9 @@ impl Check<'_> {
         let at = |key: &str| format!("queries[{index}].{key}");
         if query.sql.trim().is_empty() {
             self.error(&at("sql"), "'query.sql' cannot be empty");
+        }
+        if query.sql.contains('\0') {
+            self.error(&at("sql"), "'query.sql' holds a NUL byte");
         }
         if query.metrics.is_empty() && query.logs.is_empty() {
             let message = "at least one of 'query.logs' and 'query.metrics' must not be empty";
@@ -272,6 +247,7 @@ impl Check<'_> {
             sql: query.sql.as_str().into(),
             interval,
             timeout,
+            expect_rows: query.expect_rows,
             metrics: Arc::new(rules),
             logs: logs.into(),
         }

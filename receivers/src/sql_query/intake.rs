@@ -10,6 +10,8 @@ use pipeline::{Batch, Budget};
 /// What takes the rows of one query. It goes with the query to where its driver reads, and comes back.
 pub(crate) struct Intake {
     pub(crate) mapper: Mapper,
+    #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files know their types cell by cell"))]
+    pub(super) rules: Arc<MapperRules>,
     logs: LogIntake,
 }
 
@@ -46,7 +48,13 @@ impl Intake {
             full: Vec::new(),
             observed: UnixNanos::UNSET,
         };
-        Self { mapper: Mapper::new(metrics, table, started), logs }
+        Self { mapper: Mapper::new(metrics.clone(), table, started), rules: metrics, logs }
+    }
+
+    #[cfg(feature = "sql-postgres")]
+    /// The rules of its log records.
+    pub(super) fn log_rules(&self) -> &[LogRule] {
+        &self.logs.rules
     }
 
     /// Begins a read of a result with these columns.

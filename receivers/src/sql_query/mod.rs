@@ -15,31 +15,38 @@
 //! what weir adds. One query of one receiver is one source: each read of it is a collection with a sequence number.
 
 pub(crate) mod check;
+mod check_database;
 mod check_metric;
+pub(crate) mod driver;
 mod group;
 mod health;
 pub(crate) mod intake;
+#[cfg(feature = "sql-postgres")]
+mod postgres;
 mod query;
 mod schedule;
 mod settings;
 mod source;
+#[cfg(feature = "sql-sqlite")]
 pub(crate) mod sqlite;
 mod vitals;
+#[cfg(feature = "sql-postgres")]
+mod want;
 
 use std::sync::Arc;
 
 use config::{Problems, Section};
+use futures_util::future::join_all;
 use pipeline::{BoxFuture, BuildContext, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop};
 
 use self::check::{Checked, Pace};
 use self::schedule::{Around, Schedule};
-use self::sqlite::Sqlite;
 
 /// The registry's entry.
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
     kind: "sql_query",
     aliases: &[],
-    about: "Reads databases with SQL (driver sqlite) by interval or on every scrape",
+    about: "Reads databases with SQL (SQLite, PostgreSQL) by interval or on every scrape",
     plan,
     schema: || schemars::schema_for!(settings::Settings),
 };
@@ -87,41 +94,39 @@ impl Receiver for SqlQuery {
     fn run(self: Box<Self>, outlet: Outlet, stop: Stop) -> BoxFuture<'static, Result<(), Fault>> {
         let Self { checked, context } = *self;
         Box::pin(async move {
-            let source = Sqlite::new(
-                checked.database.absolute(),
-                checked.max_cell_bytes,
-                checked.queries.len(),
-                checked.connections,
-                context.clock.clone(),
-            );
-            run(checked, context, Arc::new(source), outlet, stop).await
+            let open = |target| driver::open(&checked, target, context.clock.clone());
+            let sources = checked.targets.iter().map(open).collect();
+            run(checked, context, sources, outlet, stop).await
         })
     }
 }
 
-/// Runs a receiver on any source.
+/// Runs a receiver on any sources, one for each of its targets.
 async fn run(
     checked: Checked,
     context: BuildContext,
-    source: Arc<dyn source::Source>,
+    sources: Vec<Arc<dyn source::Source>>,
     outlet: Outlet,
     stop: Stop,
 ) -> Result<(), Fault> {
     let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
-    let around = Around {
+    let around = |(source, target): (&Arc<dyn source::Source>, &check::Target)| Around {
         receiver: id.to_string().into(),
-        clock,
-        table,
-        meters,
-        budget,
-        outlet,
+        target: target.name.clone(),
+        clock: clock.clone(),
+        table: table.clone(),
+        meters: meters.clone(),
+        budget: budget.clone(),
+        outlet: outlet.clone(),
         source: source.clone(),
         database: health::DatabaseHealth::default(),
     };
-    Schedule::new(checked, around).run(desk, stop).await;
-    source.close().await;
+    let arounds = sources.iter().zip(&checked.targets).map(around).collect();
+    Schedule::new(checked, arounds).run(desk, stop).await;
+    join_all(sources.iter().map(|source| source.close())).await;
     Ok(())
 }
 
 #[cfg(test)]
+#[cfg(feature = "sql-sqlite")]
 mod tests;

@@ -23,7 +23,8 @@ pub(crate) struct QueryAtWork {
     sequence: u64,
     on_failure: OnFailure,
     log_sql: bool,
-    around: Arc<Around>,
+    pub(crate) around: Arc<Around>,
+    parameters: Arc<[Option<Box<str>>]>,
     /// `None` while it is with the driver.
     intake: Option<Box<Intake>>,
 }
@@ -39,10 +40,13 @@ impl QueryAtWork {
         log_sql: bool,
         around: Arc<Around>,
     ) -> Self {
-        let health = Health::new(&around.receiver, &plan.label, around.database.clone(), &around.meters);
-        let source = SourceId(format!("{}#{index}", around.receiver).into());
-        let mut query =
-            Self { source, sequence: around.first_sequence(), plan, health, on_failure, log_sql, intake: None, around };
+        let name = around.target.as_ref().map(|target| format!("{}@{target}", plan.label));
+        let name = name.as_deref().unwrap_or(&plan.label);
+        let health = Health::new(&around.receiver, name, around.database.clone(), &around.meters);
+        let source = SourceId(around.named(&index.to_string()).into());
+        let sequence = around.first_sequence();
+        let parameters = Arc::new([]);
+        let mut query = Self { source, sequence, plan, health, on_failure, log_sql, parameters, intake: None, around };
         query.intake = Some(query.new_intake());
         query
     }
@@ -59,7 +63,8 @@ impl QueryAtWork {
             tracing::debug!(receiver = %self.around.receiver, query = %self.plan.label, sql = %self.plan.sql, "reading");
         }
         let intake = self.intake.take().unwrap_or_else(|| self.new_intake());
-        Work { sql: self.plan.sql.clone(), timeout: self.plan.timeout, intake }
+        let Self { plan: CheckedQuery { sql, timeout, .. }, parameters, .. } = self;
+        Work { sql: sql.clone(), timeout: *timeout, parameters: parameters.clone(), intake }
     }
 
     /// Takes the intake back from a read that came too late to count.
@@ -74,6 +79,7 @@ impl QueryAtWork {
         self.health.last.took = took;
         let points = intake.mapper.points();
         let result = match result {
+            Ok(()) if self.plan.expect_rows && intake.mapper.counts().records == 0 => Err(no_rows()),
             Ok(()) => self.send(&mut intake, deadline).await,
             Err(error) => Err(error),
         };
@@ -161,4 +167,10 @@ impl QueryAtWork {
         let batch = Batch::new(metrics, self.around.clock.wall()).with_permit(permit).with_collection(collection);
         self.around.outlet.send(batch).await;
     }
+}
+
+fn no_rows() -> ReadError {
+    let why =
+        "no rows came (expect_rows); is the table empty, or does row-level security hide its rows from this role?";
+    ReadError::new(Reason::Data, why)
 }

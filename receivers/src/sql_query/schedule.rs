@@ -17,10 +17,12 @@ use super::query::QueryAtWork;
 use super::source::Source;
 use super::vitals::Vitals;
 
-/// What all queries of a receiver share.
+/// What all queries of a receiver that read one database share.
 pub(crate) struct Around {
     /// The receiver's id.
     pub(crate) receiver: Arc<str>,
+    /// The name of the database among several.
+    pub(crate) target: Option<Arc<str>>,
     pub(crate) clock: Clock,
     pub(crate) table: Arc<SeriesTable>,
     pub(crate) meters: Meters,
@@ -50,6 +52,14 @@ struct FirstRound {
 const HAND_OUT: Duration = Duration::from_millis(500);
 
 impl Around {
+    /// What this is called among its likes of the receiver: `sql_query/x#0`, or `sql_query/x@target#0` where there are targets.
+    pub(crate) fn named(&self, what: &str) -> String {
+        match &self.target {
+            Some(target) => format!("{}@{target}#{what}", self.receiver),
+            None => format!("{}#{what}", self.receiver),
+        }
+    }
+
     /// Where the sequence of a source begins: above that of any earlier receiver with the same name, in this process or before
     /// a reload, because reads are slower than nanoseconds.
     pub(crate) fn first_sequence(&self) -> u64 {
@@ -58,40 +68,50 @@ impl Around {
 }
 
 impl Schedule {
-    pub(crate) fn new(checked: Checked, around: Around) -> Self {
-        let Checked { pace, snapshot, on_failure, self_metrics, log_sql, queries, .. } = checked;
-        let around = Arc::new(around);
-        let resource = queries.first().map(|query| query.metrics.resource.clone()).unwrap_or_default();
+    /// For each of `arounds`, in the order of the targets, all queries.
+    pub(crate) fn new(checked: Checked, arounds: Vec<Around>) -> Self {
+        let Checked { pace, snapshot, on_failure, self_metrics, log_sql, queries, targets, .. } = checked;
         let mut groups: Vec<Vec<(usize, QueryAtWork)>> = Vec::new();
-        for (index, plan) in queries.into_iter().enumerate() {
-            let together = |group: &&mut Vec<(usize, QueryAtWork)>| {
-                // By interval, one snapshot holds the queries that are due together: those of one interval.
-                snapshot && (matches!(pace, Pace::OnScrape { .. }) || group[0].1.plan.interval == plan.interval)
-            };
-            let known = groups.iter_mut().find(together);
-            let query = (index, QueryAtWork::new(index, plan, on_failure, log_sql, around.clone()));
-            match known {
-                Some(group) => group.push(query),
-                None => groups.push(vec![query]),
+        for (around, target) in arounds.into_iter().map(Arc::new).zip(&targets) {
+            // Only the groups of this database are looked through: a snapshot is one of one database.
+            let others = groups.len();
+            for (index, plan) in queries.iter().enumerate() {
+                let plan = plan.at(target);
+                let together = |group: &&mut Vec<(usize, QueryAtWork)>| {
+                    // By interval, one snapshot holds the queries that are due together: those of one interval.
+                    snapshot && (matches!(pace, Pace::OnScrape { .. }) || group[0].1.plan.interval == plan.interval)
+                };
+                let known = groups[others..].iter_mut().find(together);
+                let query = (index, QueryAtWork::new(index, plan, on_failure, log_sql, around.clone()));
+                match known {
+                    Some(group) => group.push(query),
+                    None => groups.push(vec![query]),
+                }
             }
         }
-        let vitals = |suffix: String, groups: &[Vec<(usize, QueryAtWork)>]| {
-            let name = format!("{}#up{suffix}", around.receiver);
+        let (receiver, clock) = match groups.first().and_then(|group| group.first()) {
+            Some((_, query)) => (query.around.receiver.clone(), query.around.clock.clone()),
+            // A section without queries or targets is a problem, so this is never run.
+            None => (Arc::from(""), Clock::system()),
+        };
+        let vitals = |suffix: &str, groups: &[Vec<(usize, QueryAtWork)>]| {
+            let around = groups[0][0].1.around.clone();
             let queries = groups.iter().flatten().map(|(_, query)| query);
-            Vitals::new(name, queries, &resource, around.clone())
+            // All queries of one source share its name, whichever databases they read.
+            let name = if suffix.is_empty() { format!("{receiver}#up") } else { around.named(&format!("up/{suffix}")) };
+            Vitals::new(name, queries, around)
         };
         let vitals = match pace {
-            _ if !self_metrics => Vec::new(),
-            Pace::OnScrape { .. } => vec![vitals(String::new(), &groups)],
-            Pace::Interval { .. } => {
-                groups.chunks(1).map(|group| vitals(format!("/{}", group[0][0].0), group)).collect()
-            }
+            _ if !self_metrics || groups.is_empty() => Vec::new(),
+            Pace::OnScrape { .. } => vec![vitals("", &groups)],
+            Pace::Interval { .. } => groups.chunks(1).map(|group| vitals(&group[0][0].0.to_string(), group)).collect(),
         };
         let group = |queries: Vec<(usize, QueryAtWork)>| {
-            Group::new(queries.into_iter().map(|(_, query)| query).collect(), snapshot, around.clone())
+            let around = queries[0].1.around.clone();
+            Group::new(queries.into_iter().map(|(_, query)| query).collect(), snapshot, around)
         };
         let groups = groups.into_iter().map(group).collect();
-        Self { receiver: around.receiver.clone(), clock: around.clock.clone(), pace, groups, vitals }
+        Self { receiver, clock, pace, groups, vitals }
     }
 
     /// Reads until asked to stop.
@@ -109,6 +129,7 @@ impl Schedule {
         vitals.resize_with(self.groups.len(), || None);
         let tasks = self.groups.into_iter().zip(vitals).enumerate().map(|(index, (group, vitals))| {
             let interval = group.queries[0].plan.interval;
+            // The place among all groups, targets included: the same query of many databases is not read at one moment.
             let pace = Ticks::new(&self.receiver, index, interval);
             every(group, vitals, pace, initial_delay, self.clock.clone(), first, stop.clone())
         });
@@ -247,6 +268,7 @@ impl FirstRound {
 }
 
 #[cfg(test)]
+#[cfg(feature = "sql-sqlite")]
 impl Schedule {
     /// How many queries each group has.
     pub(crate) fn sizes(&self) -> Vec<usize> {

@@ -10,9 +10,9 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Settings {
-    /// Which database: `sqlite`.
+    /// Which kind of database: `sqlite` or `postgres`.
     pub(crate) driver: String,
-    /// Where it is. For sqlite: a path or a `file:` URI.
+    /// Where it is. For sqlite: a path or a `file:` URI; for postgres: a URL, or libpq's `name=value`.
     pub(crate) datasource: Secret,
     /// Host of the database, for drivers of network databases; excludes `datasource`.
     pub(crate) host: String,
@@ -24,8 +24,18 @@ pub(crate) struct Settings {
     pub(crate) username: String,
     /// Password.
     pub(crate) password: Secret,
+    /// A file with the password, read at each connection; excludes `password`. Not for sqlite.
+    pub(crate) password_file: Option<String>,
     /// Further parameters of the driver.
     pub(crate) additional_params: BTreeMap<String, serde_json::Value>,
+    /// Settings for the transaction of each collection, such as `SET row_security = off`. For postgres.
+    pub(crate) session: Vec<String>,
+    /// Databases that are all read with the same queries; excludes the keys that name one.
+    pub(crate) targets: Vec<Target>,
+    /// A query whose rows drive a loop. Not in this version.
+    pub(crate) for_each: Option<serde_json::Value>,
+    /// How two agents agree on who reads. Only `none` in this version.
+    pub(crate) singleton: Option<String>,
     /// The queries.
     pub(crate) queries: Vec<Query>,
     /// When to read: by an interval of its own, or when an endpoint is scraped.
@@ -55,6 +65,32 @@ pub(crate) struct Settings {
     pub(crate) storage: Option<String>,
     /// What is logged.
     pub(crate) telemetry: Telemetry,
+}
+
+/// One of several databases.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub(crate) struct Target {
+    /// What `weir_sql_up{target}` and logs call it; its place in the list by default, from 0.
+    pub(crate) name: Option<String>,
+    /// As the receiver's key.
+    pub(crate) datasource: Secret,
+    /// As the receiver's key.
+    pub(crate) host: String,
+    /// As the receiver's key.
+    pub(crate) port: u16,
+    /// As the receiver's key.
+    pub(crate) database: String,
+    /// As the receiver's key.
+    pub(crate) username: String,
+    /// As the receiver's key.
+    pub(crate) password: Secret,
+    /// As the receiver's key.
+    pub(crate) password_file: Option<String>,
+    /// As the receiver's key.
+    pub(crate) additional_params: BTreeMap<String, serde_json::Value>,
+    /// Attributes of the resource of everything that comes from it; they win over the receiver's.
+    pub(crate) resource_attributes: BTreeMap<String, String>,
 }
 
 /// What is logged.
@@ -132,6 +168,8 @@ pub(crate) struct Query {
     pub(crate) timeout: Option<Duration>,
     /// Rows of one read at most; past it the read fails. Default 1000000.
     pub(crate) max_rows: u32,
+    /// Whether a read without rows fails: a role that row-level security lets see nothing gets no error of its own. Default false.
+    pub(crate) expect_rows: bool,
     /// Columns that become attributes of the resource.
     pub(crate) resource_attribute_columns: Vec<String>,
 }
@@ -271,7 +309,12 @@ impl Default for Settings {
             database: String::new(),
             username: String::new(),
             password: Secret::default(),
+            password_file: None,
             additional_params: BTreeMap::new(),
+            session: Vec::new(),
+            targets: Vec::new(),
+            for_each: None,
+            singleton: None,
             queries: Vec::new(),
             collection: When::default(),
             collection_interval: Duration::from_secs(10),
@@ -303,6 +346,7 @@ impl Default for Query {
             collection_interval: None,
             timeout: None,
             max_rows: 1_000_000,
+            expect_rows: false,
             resource_attribute_columns: Vec::new(),
         }
     }

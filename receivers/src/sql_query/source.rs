@@ -34,6 +34,9 @@ pub(crate) struct Work {
     pub(crate) sql: Arc<str>,
     /// How long it may take from its first step, waiting for locks included.
     pub(crate) timeout: Duration,
+    /// What stands for `$1`, `$2`, … in it; `None`: NULL.
+    #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files have no loops over tenants"))]
+    pub(crate) parameters: Arc<[Option<Box<str>>]>,
     /// Where its rows go.
     pub(crate) intake: Box<Intake>,
 }
@@ -77,6 +80,13 @@ pub(crate) enum Reason {
     Statement,
     /// A rule calls what was found an error.
     Data,
+}
+
+/// Gives all queries of a job back unread.
+pub(crate) fn refuse(job: Job, asked: UnixNanos, error: &ReadError) -> Vec<Done> {
+    let done =
+        |work: Work| Done { intake: work.intake, result: Err(error.clone()), began: asked, took: Duration::ZERO };
+    job.works.into_iter().map(done).collect()
 }
 
 impl ReadError {

@@ -37,7 +37,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(checked: Checked, source: Arc<dyn source::Source>, change: impl FnOnce(&mut BuildContext)) -> Self {
+    fn start(checked: Checked, sources: Vec<Arc<dyn source::Source>>, change: impl FnOnce(&mut BuildContext)) -> Self {
         let collects = SqlPlan(checked.clone()).collects();
         let (desk, port) = CollectionDesk::pair(ID, collects);
         let mut context = context(ID);
@@ -45,20 +45,15 @@ impl Running {
         change(&mut context);
         let (send, inbox) = Inbox::new(InboxLimits { batches: 1024, bytes: 1 << 30, ..InboxLimits::default() });
         let (stopper, stop) = Stop::pair();
-        let task = tokio::spawn(run(checked, context, source, outlet(send), stop));
+        let task = tokio::spawn(run(checked, context, sources, outlet(send), stop));
         Self { inbox, port, stopper, task }
     }
 
     fn on_sqlite(yaml: &str) -> Self {
         let checked = checked(yaml);
-        let source = Sqlite::new(
-            checked.database.absolute(),
-            checked.max_cell_bytes,
-            checked.queries.len(),
-            checked.connections,
-            pipeline::Clock::system(),
-        );
-        Self::start(checked, Arc::new(source), |_| {})
+        let open = |target| driver::open(&checked, target, pipeline::Clock::system());
+        let sources = checked.targets.iter().map(open).collect();
+        Self::start(checked, sources, |_| {})
     }
 
     /// The next batch.
@@ -98,7 +93,10 @@ fn show(batch: &Batch) -> String {
     let mut lines = lines(batch);
     if source.starts_with("#up") {
         lines.retain(|line| ["weir_sql_up", "weir_sql_rows"].iter().any(|name| line.starts_with(name)));
-        lines = lines.iter().map(|line| line.replace("receiver=\"sql_query/x\"", "").replace(",}", "}")).collect();
+        lines = lines
+            .iter()
+            .map(|line| line.replace("receiver=\"sql_query/x\"", "").replace(",}", "}").replace(",,", ","))
+            .collect();
     }
     format!("{source} {page}: {}", lines.join(" | "))
 }
@@ -155,7 +153,7 @@ fn mistakes_are_told_in_the_collectors_words() {
     };
     assert_eq!(with("driver", ""), ["'driver' cannot be empty"]);
     assert_eq!(with("driver", "driver: sqlite3"), ["unsupported driver: sqlite3"]);
-    assert_eq!(with("driver", "driver: postgres"), ["unsupported driver: postgres is not in this version of weir yet"]);
+    assert_eq!(with("driver", "driver: mysql"), ["unsupported driver: mysql is not in this version of weir yet"]);
     assert_eq!(with("datasource", ""), ["'host' or 'datasource' must be specified"]);
     assert_eq!(
         with("-", "host: h\nport: 5432"),
@@ -174,6 +172,100 @@ fn mistakes_are_told_in_the_collectors_words() {
         with("-", "storage: file_storage"),
         ["'storage' keeps the tracking value, and tracking is not in this version of weir yet"]
     );
+}
+
+#[test]
+fn mistakes_of_targets_name_the_target() {
+    let targets = |targets: &str| {
+        messages(&format!(
+            "driver: sqlite\n{targets}\nqueries: [{{sql: s, metrics: [{{metric_name: m, value_column: v}}]}}]"
+        ))
+    };
+    assert_eq!(targets("targets: [{datasource: a.db}, {name: b, datasource: b.db}]"), [""; 0]);
+    assert_eq!(
+        targets("datasource: x.db\ntargets: [{datasource: a.db}]"),
+        ["'datasource' cannot be set when 'targets' is specified"]
+    );
+    assert_eq!(
+        targets("targets: [{name: a, datasource: a.db}, {name: a, datasource: a.db}]"),
+        ["two targets are called 'a', or one has no name"]
+    );
+    assert_eq!(targets("targets: [{name: a}]"), ["'host' or 'datasource' must be specified"]);
+    assert_eq!(targets("datasource: x.db\nsingleton: none"), [""; 0]);
+    assert_eq!(targets("datasource: x.db\nsingleton: db_lock"), ["'singleton' is not supported yet"]);
+    assert_eq!(targets("datasource: x.db\nsession: [set a = 1]"), ["'session' needs the driver postgres"]);
+}
+
+#[cfg(feature = "sql-postgres")]
+#[test]
+fn a_server_is_named_in_one_way() {
+    let server = |keys: &str| {
+        messages(&format!(
+            "driver: postgres\n{keys}\nqueries: [{{sql: s, metrics: [{{metric_name: m, value_column: v}}]}}]"
+        ))
+    };
+    assert_eq!(server("datasource: postgres://a@db/x"), [""; 0]);
+    assert_eq!(server("host: db\ndatabase: x\nusername: a\nadditional_params: {sslmode: disable}"), [""; 0]);
+    assert_eq!(server("host: db"), ["'database' or 'datasource' must be specified"]);
+    assert_eq!(server("host: db\ndatabase: x"), ["no user is named"]);
+    assert_eq!(
+        server("datasource: postgres://a@db/x\nport: 1"),
+        ["'port' cannot be set when 'datasource' is specified"]
+    );
+    assert_eq!(
+        server("datasource: postgres://a:p@db/x\npassword_file: f"),
+        ["'password_file' cannot be set when the password is written"]
+    );
+    assert_eq!(
+        server("datasource: postgres://a@db/x\nsession: [drop table t]"),
+        ["'session' holds a statement that sets nothing"]
+    );
+}
+
+#[tokio::test]
+async fn targets_are_read_with_the_same_queries_and_told_apart() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for name in ["a", "b"] {
+        let setup = format!("create table t(v); insert into t values ('{name}')");
+        rusqlite::Connection::open(folder.path().join(name)).unwrap().execute_batch(&setup).unwrap();
+    }
+    let path = folder.path().display();
+    let mut running = Running::on_sqlite(&format!(
+        "driver: sqlite
+collection: on_scrape
+resource_attributes: {{site: here, kind: app}}
+targets: [{{name: one, datasource: {path}/a, resource_attributes: {{site: there}}}}, {{name: two, datasource: {path}/b}}, {{name: three, datasource: {path}/c}}]
+queries: [{{sql: select v from t, metrics: [{{metric_name: m, data_type: info, attribute_columns: [v]}}]}}]
+"
+    ));
+    running.scrape().await;
+    let mut shown = Vec::new();
+    for _ in 0..4 {
+        let batch = running.batch().await;
+        let resources: Vec<String> = match batch.metrics() {
+            Some(metrics) => metrics
+                .points
+                .iter()
+                .map(|point| format!("{:?}", metrics.series(point.series).identity().origin.resource))
+                .collect(),
+            None => Vec::new(),
+        };
+        shown.push(format!("{} {}", show(&batch), resources.first().cloned().unwrap_or_default()));
+    }
+    shown.sort();
+    let here = r#"{"kind": Str("app"), "site": Str("here")}"#;
+    let there = r#"{"kind": Str("app"), "site": Str("there")}"#;
+    assert_eq!(shown[1], format!("@one#0 last: m{{v=\"a\"}} Int(1) {there}"));
+    assert_eq!(shown[2], "@three#0 failed Omit:  ");
+    assert_eq!(shown[3], format!("@two#0 last: m{{v=\"b\"}} Int(1) {here}"));
+    for (target, up) in [("one", 1), ("two", 1), ("three", 0)] {
+        assert!(
+            shown[0].contains(&format!("weir_sql_up{{query=\"0\",target=\"{target}\"}} Int({up})")),
+            "{}",
+            shown[0]
+        );
+    }
+    running.stop().await;
 }
 
 fn metric(keys: &str) -> Vec<String> {

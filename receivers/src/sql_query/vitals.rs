@@ -37,21 +37,18 @@ const METRICS: [(&str, &str, &str, Kind); 5] = [
 
 impl Vitals {
     /// The vitals of these queries, as a source with this name.
-    pub(crate) fn new<'a>(
-        source: String,
-        queries: impl Iterator<Item = &'a QueryAtWork>,
-        resource: &[(Box<str>, Box<str>)],
-        around: Arc<Around>,
-    ) -> Self {
-        let resource = Attributes::from_pairs(resource.iter().map(|(key, value)| (&**key, &**value)));
-        let origin = Arc::new(Origin { resource, ..Origin::default() });
+    pub(crate) fn new<'a>(source: String, queries: impl Iterator<Item = &'a QueryAtWork>, around: Arc<Around>) -> Self {
         let metrics = METRICS.map(|(name, unit, description, kind)| {
             let metric = Metric::new(name, kind);
             Arc::new(Metric { unit: unit.into(), description: description.into(), ..metric })
         });
         let of = |query: &QueryAtWork| {
+            let resource = &query.plan.metrics.resource;
+            let resource = Attributes::from_pairs(resource.iter().map(|(key, value)| (&**key, &**value)));
+            let origin = Arc::new(Origin { resource, ..Origin::default() });
             let pairs = [("receiver", &*around.receiver), ("query", &query.plan.label)];
-            let attributes = Attributes::from_pairs(pairs);
+            let target = query.around.target.as_deref().map(|target| ("target", target));
+            let attributes = Attributes::from_pairs(pairs.into_iter().chain(target));
             metrics.clone().map(|metric| {
                 around.table.intern(Identity { origin: origin.clone(), metric, attributes: attributes.clone() })
             })

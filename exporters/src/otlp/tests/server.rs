@@ -59,6 +59,8 @@ struct Inner {
     began: Instant,
     http2: bool,
     tls: Option<tokio_rustls::TlsAcceptor>,
+    /// Until when every request gets this reply.
+    ill: Option<(Duration, Reply)>,
     script: Mutex<VecDeque<Reply>>,
     seen: Mutex<Vec<Seen>>,
     dials: AtomicUsize,
@@ -101,6 +103,7 @@ impl Server {
             began: Instant::now(),
             http2,
             tls: None,
+            ill: None,
             script: Mutex::new(script.into()),
             seen: Mutex::default(),
             dials: AtomicUsize::new(0),
@@ -109,9 +112,34 @@ impl Server {
 
     /// The same behind TLS; before it is dialled.
     pub(super) fn with_tls(self, config: Arc<rustls::ServerConfig>) -> Self {
+        self.change(|inner| inner.tls = Some(config.into()))
+    }
+
+    /// The same, ill for that long; before it is dialled.
+    pub(super) fn ill_for(self, span: Duration, reply: Reply) -> Self {
+        self.change(|inner| inner.ill = Some((span, reply)))
+    }
+
+    fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
         let mut inner = Arc::into_inner(self.0).expect("nobody else has it yet");
-        inner.tls = Some(config.into());
+        change(&mut inner);
         Self(Arc::new(inner))
+    }
+
+    /// What it does next.
+    fn next(&self) -> Option<Reply> {
+        match &self.0.ill {
+            Some((until, reply)) if self.0.began.elapsed() < *until => Some(reply.clone()),
+            _ => self.0.script.lock().unwrap().pop_front(),
+        }
+    }
+
+    /// Whether the connection that is asked for cannot be opened.
+    fn refuses(&self) -> bool {
+        match &self.0.ill {
+            Some((until, reply)) if self.0.began.elapsed() < *until => matches!(reply, Reply::Refuses),
+            _ => self.0.script.lock().unwrap().pop_front_if(|reply| matches!(reply, Reply::Refuses)).is_some(),
+        }
     }
 
     pub(super) fn requests(&self) -> Vec<Seen> {
@@ -132,8 +160,7 @@ impl Server {
     }
 
     fn accept(&self) -> io::Result<Box<dyn Io>> {
-        if matches!(self.0.script.lock().unwrap().front(), Some(Reply::Refuses)) {
-            self.0.script.lock().unwrap().pop_front();
+        if self.refuses() {
             self.see(Seen {
                 at: self.0.began.elapsed(),
                 path: String::new(),
@@ -188,7 +215,7 @@ impl Server {
         let host = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let authority = head.uri.authority().map_or(host, |authority| authority.to_string());
         self.see(Seen { at, path: head.uri.path().to_owned(), authority, headers: head.headers, body });
-        let reply = self.0.script.lock().unwrap().pop_front();
+        let reply = self.next();
         let well = if self.0.http2 { Reply::grpc(0) } else { Reply::status(200) };
         self.respond(reply.unwrap_or(well)).await
     }

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::connection::{Connection, Settings};
 use super::watch::Watch;
-use crate::sql_query::source::{Done, Job, ReadError, Reason, Source, Work};
+use crate::sql_query::source::{Done, Job, ReadError, Reason, Source, Work, refuse};
 
 /// The driver: at most `max` threads, each with a connection.
 pub(crate) struct Sqlite(Arc<Pool>);
@@ -234,7 +234,7 @@ fn serve_job(
 }
 
 fn read(open: &Connection, deadline: Instant, work: Work, settings: &Settings, clock: &Clock, watch: &Watch) -> Done {
-    let Work { sql, timeout, mut intake } = work;
+    let Work { sql, timeout, mut intake, .. } = work;
     let (began, start) = (clock.wall(), clock.now());
     watch.begin_query((start + timeout).min(deadline));
     // rusqlite panics where SQLite has no memory left for a text and where a column's name is no UTF-8: the end of a read, not of
@@ -266,12 +266,6 @@ fn ready<'a>(
         *connection = Some(Connection::open(settings, watch)?);
     }
     Ok(connection.as_ref().expect("it was opened just now"))
-}
-
-fn refuse(job: Job, asked: pdata::UnixNanos, error: &ReadError) -> Vec<Done> {
-    let done =
-        |work: Work| Done { intake: work.intake, result: Err(error.clone()), began: asked, took: Duration::ZERO };
-    job.works.into_iter().map(done).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

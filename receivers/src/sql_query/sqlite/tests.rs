@@ -68,7 +68,7 @@ impl Bench {
     }
 
     fn work(&self, sql: &str, timeout: Duration) -> Work {
-        Work { sql: sql.into(), timeout, intake: self.intake(1000) }
+        Work { sql: sql.into(), timeout, parameters: Arc::new([]), intake: self.intake(1000) }
     }
 
     async fn read_within(&self, sql: &str, timeout: Duration) -> Result<Vec<String>, ReadError> {

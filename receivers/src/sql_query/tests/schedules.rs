@@ -67,7 +67,7 @@ fn start() -> Instant {
 
 fn run_on(yaml: &str, script: &Arc<Script>) -> Running {
     start();
-    Running::start(checked(yaml), Arc::new(script.clone()), |context| {
+    Running::start(checked(yaml), vec![Arc::new(script.clone())], |context| {
         context.clock = Clock::stepped(UnixNanos(1_000_000_000));
     })
 }
@@ -216,7 +216,7 @@ async fn without_a_share_of_the_byte_budget_the_collection_fails() {
     let script = Script::new(&[]);
     let budget = Budget::new(1000);
     let taken = budget.take(1000).unwrap();
-    let mut running = Running::start(checked(&quiet("")), Arc::new(script.clone()), |context| {
+    let mut running = Running::start(checked(&quiet("")), vec![Arc::new(script.clone())], |context| {
         context.budget = budget.clone();
     });
     assert_eq!(running.shown().await, "#0 failed Omit: ");
@@ -260,8 +260,9 @@ queries:
             outlet: outlet(Inbox::new(InboxLimits { batches: 1, bytes: 1, ..InboxLimits::default() }).0),
             source,
             database: health::DatabaseHealth::default(),
+            target: None,
         };
-        Schedule::new(checked(&format!("{two}{extra}")), around).sizes()
+        Schedule::new(checked(&format!("{two}{extra}")), vec![around]).sizes()
     };
     assert_eq!(groups(""), [1, 1, 1]);
     assert_eq!(groups("consistency: snapshot\n"), [2, 1]);

@@ -1,0 +1,58 @@
+//! The drivers of this build: from what was checked to what can be read.
+
+use std::sync::Arc;
+
+use pipeline::Clock;
+
+use super::check::{Checked, Target};
+use super::source::Source;
+
+/// Which database, in its driver's words.
+#[derive(Clone, Debug)]
+pub(crate) enum Database {
+    /// A file.
+    #[cfg(feature = "sql-sqlite")]
+    Sqlite(super::sqlite::DatabasePath),
+    /// A server.
+    #[cfg(feature = "sql-postgres")]
+    Postgres(Box<super::postgres::Dsn>),
+}
+
+/// Driver and cargo feature of the agent; whether this build has it.
+pub(crate) const DRIVERS: &[(&str, &str, bool)] = &[
+    ("sqlite", "receiver-sql-sqlite", cfg!(feature = "sql-sqlite")),
+    ("postgres", "receiver-sql-postgres", cfg!(feature = "sql-postgres")),
+];
+
+/// A driver for a database. Nothing is opened or connected before the first read.
+pub(crate) fn open(checked: &Checked, target: &Target, clock: Clock) -> Arc<dyn Source> {
+    match &target.database {
+        #[cfg(feature = "sql-sqlite")]
+        Database::Sqlite(path) => Arc::new(super::sqlite::Sqlite::new(
+            path.absolute(),
+            checked.max_cell_bytes,
+            checked.queries.len(),
+            checked.connections,
+            clock,
+        )),
+        #[cfg(feature = "sql-postgres")]
+        Database::Postgres(dsn) => {
+            let setup = super::postgres::Setup {
+                dsn: (**dsn).clone(),
+                session: checked.session.clone(),
+                max_cell_bytes: checked.max_cell_bytes,
+                connections: checked.connections,
+            };
+            Arc::new(super::postgres::Postgres::new(setup, clock))
+        }
+    }
+}
+
+/// The drivers that this build has, for messages.
+pub(crate) fn built() -> String {
+    let built: Vec<&str> = DRIVERS.iter().filter(|(.., built)| *built).map(|(driver, ..)| *driver).collect();
+    match built.as_slice() {
+        [one] => format!("this build has the driver {one}"),
+        several => format!("this build has the drivers {}", several.join(", ")),
+    }
+}

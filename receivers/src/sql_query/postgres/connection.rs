@@ -1,0 +1,220 @@
+//! One connection: a transaction that only reads, and the queries in it.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::connect::{self, CancelKey};
+use super::decode::{self, Bytes, Column, PgRow, Place};
+use super::dsn::Dsn;
+use super::error::{ServerError, Trouble};
+use super::out::Out;
+use super::wire::Wire;
+use crate::sql_query::intake::Intake;
+use crate::sql_query::source::{ReadError, Reason};
+
+/// A connection with somebody logged in.
+pub(super) struct Connection {
+    wire: Wire,
+    /// For cancelling; poolers may give none.
+    pub(super) key: Option<CancelKey>,
+    pub(super) opened: Instant,
+    /// What the server keeps now; unknown after a failure.
+    limits: Option<Limits>,
+    /// Cells of the row at hand, kept for their memory.
+    cells: Vec<Place>,
+}
+
+/// The limits of a statement, as the server keeps them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limits {
+    statement_ms: u128,
+    lock_ms: u128,
+}
+
+impl Limits {
+    /// A wait for a lock ends a little before the statement's time is up, so that the message tells of the lock.
+    pub(super) fn within(time: Duration) -> Self {
+        let statement_ms = time.as_millis().clamp(1, i32::MAX as u128);
+        Self { statement_ms, lock_ms: (statement_ms - statement_ms / 20).max(1) }
+    }
+
+    /// Whether it is worth a word to the server to have these for those.
+    fn differs(self, set: Self) -> bool {
+        self.statement_ms.abs_diff(set.statement_ms) > set.statement_ms / 50
+    }
+
+    fn sql(self) -> String {
+        let Self { statement_ms, lock_ms } = self;
+        format!("SET LOCAL statement_timeout = {statement_ms}; SET LOCAL lock_timeout = {lock_ms}")
+    }
+}
+
+impl Connection {
+    pub(super) async fn open(dsn: &Dsn, max_cell_bytes: u64, now: Instant) -> Result<Self, Trouble> {
+        let max_row = usize::try_from(max_cell_bytes).unwrap_or(usize::MAX);
+        let (wire, key) = connect::log_in(dsn, max_row).await?;
+        Ok(Self { wire, key, opened: now, limits: None, cells: Vec::new() })
+    }
+
+    /// Begins a transaction. Everything is set inside of it and ends with it: a pooler may give the next one to another server.
+    pub(super) async fn begin(&mut self, snapshot: bool, limits: Limits, session: &str) -> Result<(), Trouble> {
+        let isolation = if snapshot { "REPEATABLE READ" } else { "READ COMMITTED" };
+        // An agent that is stopped with a transaction open must not keep the server from cleaning up.
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL {isolation} READ ONLY; {}; SET LOCAL idle_in_transaction_session_timeout = '60s'; \
+             SET LOCAL datestyle = 'ISO'; {session}SAVEPOINT weir",
+            limits.sql()
+        );
+        self.limits = Some(limits);
+        self.run(&sql).await
+    }
+
+    /// After a statement that failed: what was seen before is seen again, and what was set is set.
+    pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
+        // The limits that were set since then are forgotten with the rest.
+        self.limits = None;
+        self.run("ROLLBACK TO SAVEPOINT weir").await
+    }
+
+    /// Ends the transaction. It wrote nothing, so it does not matter how.
+    pub(super) async fn end(&mut self) -> Result<(), Trouble> {
+        self.run("ROLLBACK").await?;
+        self.wire.relax();
+        Ok(())
+    }
+
+    /// Says good-bye.
+    pub(super) async fn close(mut self) {
+        let mut out = Out::default();
+        out.terminate();
+        // Nobody waits for an answer, and none would matter.
+        self.wire.send(&out).await.ok();
+    }
+
+    /// Reads one query into `intake`.
+    pub(super) async fn read(
+        &mut self,
+        sql: &str,
+        parameters: &[Option<Box<str>>],
+        intake: &mut Intake,
+        began: pdata::UnixNanos,
+        limits: &(dyn Fn() -> Limits + Sync),
+    ) -> Result<(), Trouble> {
+        let columns = self.describe(sql, parameters.len(), intake, limits()).await?;
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
+        let mut out = Out::default();
+        let limited = self.limit(&mut out, limits());
+        out.bind_and_execute(parameters, columns.iter().map(Column::format));
+        self.wire.send(&out).await?;
+        if limited {
+            self.done().await?;
+        }
+        loop {
+            match self.wire.next().await? {
+                (b'D', body) => {
+                    decode::lay_out(body, &columns, &mut self.cells)?;
+                    let row = PgRow { body, columns: &columns, cells: &self.cells };
+                    intake.row(&row).map_err(|error| Trouble::Ours(error.into(), true))?;
+                }
+                (b'2' | b'C' | b'I', _) => {}
+                (b'E', body) => {
+                    let error = ServerError::parse(body);
+                    return Err(self.failed(error).await);
+                }
+                (b'Z', _) => return Ok(()),
+                _ => return Err(UNEXPECTED),
+            }
+        }
+    }
+
+    async fn describe(
+        &mut self,
+        sql: &str,
+        given: usize,
+        intake: &Intake,
+        limits: Limits,
+    ) -> Result<Vec<Column>, Trouble> {
+        let mut out = Out::default();
+        let limited = self.limit(&mut out, limits);
+        out.parse_and_describe(sql);
+        self.wire.send(&out).await?;
+        if limited {
+            self.done().await?;
+        }
+        let mut columns = Ok(None);
+        let mut wanted = 0;
+        loop {
+            match self.wire.next().await? {
+                (b'1' | b'n', _) => {}
+                (b't', body) => wanted = usize::from(Bytes(body).u16()?),
+                (b'T', body) => {
+                    columns = match Column::all(body, intake) {
+                        Err(error @ Trouble::Ours(..)) => Err(error),
+                        other => Ok(Some(other?)),
+                    }
+                }
+                (b'E', body) => {
+                    let error = ServerError::parse(body);
+                    return Err(self.failed(error).await);
+                }
+                (b'Z', _) => break,
+                _ => return Err(UNEXPECTED),
+            }
+        }
+        let statement = |why: String| Trouble::Ours(ReadError::new(Reason::Statement, why), false);
+        if wanted != given {
+            return Err(statement(format!("the statement has {wanted} parameters ($1, …) and gets {given}")));
+        }
+        columns?.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))
+    }
+
+    /// Says other limits for what follows, in the same breath; whether there will be an answer to it.
+    fn limit(&mut self, out: &mut Out, limits: Limits) -> bool {
+        let differs = self.limits.is_none_or(|set| limits.differs(set));
+        if differs {
+            out.query(&limits.sql());
+            self.limits = Some(limits);
+        }
+        differs
+    }
+
+    /// Runs statements whose results do not matter.
+    async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
+        let mut out = Out::default();
+        out.query(sql);
+        self.wire.send(&out).await?;
+        self.done().await
+    }
+
+    /// Hears that statements have been run.
+    async fn done(&mut self) -> Result<(), Trouble> {
+        loop {
+            match self.wire.next().await? {
+                (b'C' | b'T' | b'D' | b'I', _) => {}
+                (b'E', body) => {
+                    let error = ServerError::parse(body);
+                    return Err(self.failed(error).await);
+                }
+                (b'Z', _) => return Ok(()),
+                _ => return Err(UNEXPECTED),
+            }
+        }
+    }
+
+    /// An error has come; reads on to where the server is ready again, if it will be.
+    async fn failed(&mut self, error: ServerError) -> Trouble {
+        let error = Trouble::Server(error);
+        while !error.breaks() {
+            match self.wire.next().await {
+                Ok((b'Z', _)) => break,
+                Ok(_) => {}
+                Err(trouble) => return trouble,
+            }
+        }
+        error
+    }
+}
+
+const UNEXPECTED: Trouble = Trouble::Protocol("an answer is none of those that belong to the question");
