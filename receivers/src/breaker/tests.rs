@@ -271,6 +271,23 @@ async fn the_words_of_the_configuration_are_those_of_the_series() {
 }
 
 #[tokio::test]
+async fn destinations_that_do_not_ask_are_sent_what_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut house = House::open(folder.path(), &YAML.replace("1h", "100ms")).await;
+    for (time, expected) in [(1.0, "Int(1)"), (2.0, "Int(2)")] {
+        house.take(&signal("pay", "closed", "open", time)).await;
+        let sent = loop {
+            let batch = house.inbox.next().await.unwrap();
+            if batch.items() > 0 {
+                break lines(&batch);
+            }
+        };
+        assert!(sent.iter().any(|line| line.contains("_transition") && line.ends_with(expected)), "{sent:?}");
+    }
+    house.close().await;
+}
+
+#[tokio::test]
 async fn other_paths_methods_and_kinds_of_body_are_turned_away() {
     let folder = tempfile::tempdir().unwrap();
     let house = House::open(folder.path(), YAML).await;
