@@ -5,6 +5,10 @@ use pipeline::{Factory, Receiver};
 #[cfg(feature = "sql-sqlite")]
 #[doc(hidden)]
 pub mod bench;
+#[cfg(feature = "breaker")]
+mod breaker;
+#[cfg(feature = "breaker")]
+mod events;
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 mod sql_query;
 
@@ -12,7 +16,9 @@ mod sql_query;
 pub const ALL: &[Factory<dyn Receiver>] = &[
     #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
     sql_query::FACTORY,
+    #[cfg(feature = "breaker")]
+    breaker::FACTORY,
 ];
 
 /// Kind and cargo feature of every receiver there is, built or not.
-pub const KNOWN: &[(&str, &str)] = &[("sql_query", "sql-sqlite")];
+pub const KNOWN: &[(&str, &str)] = &[("sql_query", "sql-sqlite"), ("breaker", "breaker")];

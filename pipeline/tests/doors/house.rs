@@ -142,14 +142,19 @@ pub(crate) async fn send(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), byt
 
 /// Reads one answer with a declared length and leaves the connection open.
 pub(crate) async fn read_one(stream: &mut (impl AsyncRead + Unpin)) -> String {
+    read_one_or_end(stream).await.expect("the connection stays open")
+}
+
+/// Reads one answer with a declared length; none when the connection ends before it is whole.
+pub(crate) async fn read_one_or_end(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
     let mut answer = String::new();
     loop {
-        let byte = timeout(PATIENCE, stream.read_u8()).await.expect("an answer comes").unwrap();
+        let byte = timeout(PATIENCE, stream.read_u8()).await.expect("an answer comes, or the end").ok()?;
         answer.push(byte.into());
         if let Some((head, body)) = answer.split_once("\r\n\r\n") {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
             if body.len() == length.parse::<usize>().unwrap() {
-                return answer;
+                return Some(answer);
             }
         }
     }

@@ -1,0 +1,249 @@
+//! What a signal does to which series.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use pdata::{Attributes, Identity, Kind, Metric, Number, Origin};
+use pipeline::state::{Committed, Entry, Ledger, Tally, Tracked};
+use pipeline::{Count, Meters, Refusal};
+
+use super::chain::{Chains, write_key};
+use super::settings::Checked;
+use super::signal::{BadBody, Reading, RefusedSignal, Signal, Signals};
+
+/// Counts signals.
+#[derive(Debug)]
+pub(super) struct Counter {
+    ledger: Ledger,
+    states: Vec<String>,
+    circuit: Option<String>,
+    instance_label: bool,
+    origin: Arc<Origin>,
+    state: Arc<Metric>,
+    transitions: Arc<Metric>,
+    memory: Mutex<Memory>,
+    counts: SignalCounts,
+}
+
+/// How a request ended whose signals were read.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    /// Signals that were counted now.
+    pub(super) accepted: usize,
+    /// Signals that had been counted before.
+    pub(super) duplicates: usize,
+    /// Signals that never will be.
+    pub(super) refused: Vec<RefusedSignal>,
+}
+
+/// The ledger does not take signals now.
+#[derive(Debug)]
+pub(super) struct NotNow {
+    /// When to come again.
+    pub(super) after: Duration,
+}
+
+/// What need not be worked out anew for every signal.
+#[derive(Debug, Default)]
+struct Memory {
+    circuits: HashMap<String, Circuit>,
+    chains: Chains,
+    key: String,
+    id: Vec<u8>,
+}
+
+/// The series of one circuit.
+#[derive(Debug)]
+struct Circuit {
+    states: Vec<Tracked>,
+    /// By old state and new state, as they are met.
+    transitions: Vec<Option<Tracked>>,
+}
+
+#[derive(Debug)]
+struct SignalCounts {
+    accepted: Count,
+    duplicate: Count,
+    refused: Count,
+    gaps: Count,
+}
+
+/// Circuits whose series are kept at hand. Past it all are worked out anew.
+const CIRCUITS_MAX: usize = 10_000;
+
+/// When to come again after a 503 if the ledger does not say: it tries its disk five times a second.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Signals that are handed to the ledger at once: what one of its groups holds.
+const TOGETHER: usize = 1024;
+
+impl Counter {
+    pub(super) fn new(ledger: Ledger, checked: &Checked, meters: &Meters, receiver: &str) -> Self {
+        let names = &checked.settings.metrics;
+        let metric = |name: &str, kind, description: &str| {
+            Arc::new(Metric { description: description.into(), ..Metric::new(name, kind) })
+        };
+        let state = metric(&names.state, Kind::Gauge, "Current state of the circuit breaker");
+        let transitions = metric(&names.transitions, Kind::COUNTER, "Count of state transitions for circuit breakers");
+        // Series from disk carry the words of their first day.
+        [&state, &transitions].into_iter().for_each(|metric| ledger.describe(metric));
+        Self {
+            ledger,
+            states: checked.states.clone(),
+            circuit: checked.settings.circuit_name.clone(),
+            instance_label: checked.settings.instance_label,
+            origin: Arc::default(),
+            state,
+            transitions,
+            memory: Mutex::default(),
+            counts: SignalCounts::new(meters, receiver),
+        }
+    }
+
+    /// Reads the signals of a body.
+    ///
+    /// # Errors
+    /// When nothing of it can be read.
+    pub(super) fn read<'a>(&'a self, body: &'a [u8]) -> Result<Signals<'a>, BadBody> {
+        Reading { states: &self.states, circuit: self.circuit.as_deref() }.read(body)
+    }
+
+    /// Counts the signals of a request, in their order, and returns when all are on disk.
+    ///
+    /// # Errors
+    /// When the ledger does not take one of them now; the others may have been counted, and are duplicates next time.
+    pub(super) async fn count(&self, signals: Signals<'_>) -> Result<Outcome, NotNow> {
+        let mut outcome = Outcome::default();
+        let mut good = Vec::with_capacity(signals.len());
+        for (index, signal) in signals.into_iter().enumerate() {
+            match signal {
+                Ok(signal) => good.push((index, signal)),
+                Err(refused) => outcome.refused.push(refused),
+            }
+        }
+        for together in good.chunks(TOGETHER) {
+            self.count_together(together, &mut outcome).await?;
+        }
+        outcome.refused.sort_by_key(|refused| refused.index);
+        self.counts.refused.add(outcome.refused.len() as u64);
+        Ok(outcome)
+    }
+
+    async fn count_together(&self, signals: &[(usize, Signal<'_>)], outcome: &mut Outcome) -> Result<(), NotNow> {
+        let entries: Vec<_> = {
+            let mut memory = self.memory();
+            signals.iter().map(|(_, signal)| self.entry(&mut memory, signal)).collect()
+        };
+        // Put in line one after another before any of them waits, so they share a commit and keep their order.
+        let submitted = join_all(entries.into_iter().map(|entry| async {
+            match entry {
+                Ok(entry) => self.ledger.submit(entry).await,
+                Err(why) => Err(Refusal::Reject { why }),
+            }
+        }));
+        let committed = submitted.await;
+        let mut not_now = None;
+        let mut memory = self.memory();
+        for ((index, signal), committed) in signals.iter().zip(committed) {
+            match committed {
+                Ok(Committed::New) => {
+                    outcome.accepted += 1;
+                    self.counts.accepted.add(1);
+                    self.counts.gaps.add(u64::from(memory.chains.advance(signal)));
+                }
+                Ok(Committed::Duplicate | Committed::TooOld) => {
+                    outcome.duplicates += 1;
+                    self.counts.duplicate.add(1);
+                    // Where it left a hole has been counted when it was new.
+                    memory.chains.advance(signal);
+                }
+                Err(Refusal::Retry { after, .. }) => not_now = Some(NotNow { after: after.unwrap_or(RETRY) }),
+                Err(refusal) => outcome.refused.push(RefusedSignal { index: *index, why: refusal.to_string() }),
+            }
+        }
+        not_now.map_or(Ok(()), Err)
+    }
+
+    /// What the ledger is to do for a signal.
+    fn entry(&self, memory: &mut Memory, signal: &Signal<'_>) -> Result<Entry, String> {
+        let Memory { circuits, key, id, .. } = memory;
+        let instance = signal.instance.as_deref().unwrap_or_default();
+        write_id(id, signal);
+        write_key(key, instance, &signal.circuit);
+        let mut entry = Entry::new().with_id(self.ledger.event(key, id));
+        let label = self.instance_label.then_some(instance);
+        write_key(key, label.unwrap_or_default(), &signal.circuit);
+        if !circuits.contains_key(key.as_str()) {
+            if circuits.len() >= CIRCUITS_MAX {
+                circuits.clear();
+            }
+            circuits.insert(key.clone(), self.circuit(label, &signal.circuit)?);
+        }
+        let circuit = circuits.get_mut(key.as_str()).expect("it was put there");
+        if let Some(old) = signal.old_state {
+            let place = &mut circuit.transitions[old * self.states.len() + signal.new_state];
+            let series = match place {
+                Some(series) => series,
+                None => place.insert(self.transition(label, &signal.circuit, old, signal.new_state)?),
+            };
+            entry.add(series.clone(), Number::Int(1));
+        }
+        for (state, series) in circuit.states.iter().enumerate() {
+            let value = Number::Int(i64::from(state == signal.new_state));
+            entry.tally(series.clone(), Tally::Set { value, time: signal.time });
+        }
+        Ok(entry)
+    }
+
+    fn circuit(&self, instance: Option<&str>, circuit: &str) -> Result<Circuit, String> {
+        let gauge = |state: &String| self.track(&self.state, instance, &[("circuit_name", circuit), ("state", state)]);
+        let states = self.states.iter().map(gauge).collect::<Result<_, _>>()?;
+        Ok(Circuit { states, transitions: vec![None; self.states.len() * self.states.len()] })
+    }
+
+    fn transition(&self, instance: Option<&str>, circuit: &str, old: usize, new: usize) -> Result<Tracked, String> {
+        let (old, new) = (self.states[old].as_str(), self.states[new].as_str());
+        let labels = [("circuit_name", circuit), ("new_state", new), ("old_state", old)];
+        self.track(&self.transitions, instance, &labels)
+    }
+
+    fn track(&self, metric: &Arc<Metric>, instance: Option<&str>, labels: &[(&str, &str)]) -> Result<Tracked, String> {
+        let instance = instance.filter(|instance| !instance.is_empty()).map(|instance| ("instance", instance));
+        let attributes = Attributes::from_pairs(labels.iter().copied().chain(instance));
+        let identity = Identity { origin: self.origin.clone(), metric: metric.clone(), attributes };
+        self.ledger.track(identity).map_err(|fault| fault.to_string())
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a signal of a breaker is known by: all of it that its sender repeats. Instance and circuit are the event's source.
+fn write_id(id: &mut Vec<u8>, signal: &Signal<'_>) {
+    let number = |place: Option<usize>| place.map_or(u32::MAX, |place| u32::try_from(place).unwrap_or(u32::MAX));
+    id.clear();
+    id.push(u8::from(signal.sequence.is_some()));
+    id.extend_from_slice(&signal.sequence.unwrap_or_default().to_le_bytes());
+    id.extend_from_slice(&signal.time.0.to_le_bytes());
+    id.extend_from_slice(&number(signal.old_state).to_le_bytes());
+    id.extend_from_slice(&number(Some(signal.new_state)).to_le_bytes());
+}
+
+impl SignalCounts {
+    fn new(meters: &Meters, receiver: &str) -> Self {
+        let count = |outcome: &str| {
+            let labels = vec![("receiver", receiver.to_owned()), ("outcome", outcome.to_owned())];
+            meters.count("weir_breaker_signals", "Signals of circuit breakers, by how they ended.", "{signals}", labels)
+        };
+        let gaps = meters.count(
+            "weir_breaker_gaps",
+            "Signals that leave another state than the one before them has entered: at least one is missing.",
+            "{gaps}",
+            vec![("receiver", receiver.to_owned())],
+        );
+        Self { accepted: count("accepted"), duplicate: count("duplicate"), refused: count("refused"), gaps }
+    }
+}
