@@ -11,7 +11,6 @@
 
 mod backoff;
 mod breaker;
-pub(crate) mod client;
 mod counts;
 mod retry;
 mod settings;
@@ -22,6 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use config::Signal;
+use pipeline::net::client::Broken;
 use pipeline::{BoxFuture, Clock, Level, Meters, Refusal};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
@@ -215,6 +215,11 @@ impl Miss {
     /// Trying again may help. A delay that the destination asked for is kept up to an hour.
     pub(crate) fn retry(reason: Reason, after: Option<Duration>, why: impl Into<String>) -> Self {
         Self::Retry { reason, after: after.map(|after| after.min(ASKED_MAX)), why: why.into() }
+    }
+
+    /// A connection that broke: what was sent may or may not have arrived, so it is sent again.
+    pub(crate) fn broken(broken: Broken) -> Self {
+        Self::retry(Reason::Connection, None, broken.0)
     }
 
     /// The error of one try, out of the box that the time-out puts it in.

@@ -19,11 +19,11 @@ use tonic::Code;
 use self::call::{Rules, Send, base_headers, word};
 use self::endpoint::Endpoint;
 use super::pack::{Compression, CompressionParams, Packer};
-use super::{AuthErrors, Otlp, guarded, tls_warnings};
-use crate::delivery::client::{
+use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
+use crate::delivery::{BreakerSettings, Delivery, DeliverySettings, QueueSettings, RetrySettings, Unsupported};
+use pipeline::net::client::{
     Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Pings, Tls, TlsClientConfig, Version, tcp,
 };
-use crate::delivery::{BreakerSettings, Delivery, DeliverySettings, QueueSettings, RetrySettings, Unsupported};
 
 /// The section of `otlp_grpc`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -193,7 +193,13 @@ pub(super) fn check(section: &Section) -> Result<GrpcPlan, Problems> {
         compression: config.compression,
         compression_params: config.compression_params,
         // One connection carries all calls.
-        client: ClientSettings { version: Version::Http2(pings), max_idle: 1, idle_timeout: IDLE },
+        client: ClientSettings {
+            version: Version::Http2(pings),
+            max_idle: 1,
+            idle_timeout: IDLE,
+            read_max: READ_MAX,
+            keep_max: KEEP_MAX,
+        },
         tls: config.tls,
         rules: Rules { also, auth_errors: config.auth_errors },
         dial: tcp(config.allow_link_local),

@@ -17,13 +17,13 @@ use serde::Deserialize;
 use tower::Service;
 
 use super::pack::{Compression, CompressionParams, Packer};
-use super::{AuthErrors, Otlp, guarded, tls_warnings};
-use crate::delivery::client::{
-    Answer, Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Tls, TlsClientConfig, Version, tcp,
-};
+use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
 use crate::delivery::{
     BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken,
     Unsupported, short,
+};
+use pipeline::net::client::{
+    Answer, Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Tls, TlsClientConfig, Version, tcp,
 };
 
 /// The section of `otlp_http`.
@@ -240,6 +240,8 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
             version: Version::Http1,
             max_idle: if config.disable_keep_alives { 0 } else { kept },
             idle_timeout: config.idle_conn_timeout.get(),
+            read_max: READ_MAX,
+            keep_max: KEEP_MAX,
         },
         tls: config.tls,
         rules: Rules { also: config.retry_status_codes, auth_errors: config.auth_errors },
@@ -367,7 +369,7 @@ impl Sender {
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.base.clone();
         self.headers.put(request.headers_mut());
-        let answer = self.client.send(request).await?;
+        let answer = self.client.send(request).await.map_err(Miss::broken)?;
         self.rules.judge(&answer, uri, self.clock.wall())
     }
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Problem, Problems, Section, Signal};
+use pipeline::net::client::is_guarded;
 use pipeline::{BoxFuture, Clock, Exporter, Factory, Fault, Intake, Payload, Refusal, Stop};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::delivery::client::is_guarded;
 use crate::delivery::{Delivery, Parcel};
 use pack::Packer;
 
@@ -37,6 +37,10 @@ pub const GRPC: Factory<dyn Exporter> = Factory {
     plan: grpc::plan,
     schema: || schemars::schema_for!(grpc::Config),
 };
+
+/// The most of an answer that is read (OTLP: responses are at most 4 MiB), and kept: a status or a partial success with its text.
+const READ_MAX: usize = 4 << 20;
+const KEEP_MAX: usize = 64 << 10;
 
 /// An exporter that is ready: packs batches and hands them to delivery.
 struct Otlp {

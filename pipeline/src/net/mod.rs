@@ -9,6 +9,8 @@
 
 mod accept;
 mod body;
+#[cfg(feature = "client")]
+pub mod client;
 mod counts;
 mod deadline;
 mod endpoint;

@@ -16,8 +16,8 @@ use tower::Service;
 
 use super::super::AuthErrors;
 use super::super::pack::Compression;
-use crate::delivery::client::{Answer, Client, HeaderSource};
 use crate::delivery::{Miss, Parcel, Reason, Taken, short};
+use pipeline::net::client::{Answer, Client, HeaderSource};
 
 /// What codes mean, besides the specification.
 #[derive(Clone, Debug)]
@@ -108,7 +108,7 @@ impl Sender {
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.base.clone();
         self.headers.put(request.headers_mut());
-        self.rules.judge(self.client.send(request).await?)
+        self.rules.judge(self.client.send(request).await.map_err(Miss::broken)?)
     }
 }
 

@@ -156,7 +156,7 @@ fn headers_that_cannot_be_sent_are_told_without_their_values() {
     );
     assert_eq!(
         told("{Content-Encoding: c4n4ry}"),
-        ["otlp_http::headers::Content-Encoding: the header \"content-encoding\" is set by the exporter itself"]
+        ["otlp_http::headers::Content-Encoding: the header \"content-encoding\" is set by weir itself"]
     );
     assert_eq!(told("[{name: a}]"), ["otlp_http::headers[0]: the header \"a\" has neither `value` nor `value_file`"]);
     let missing = &told("[{name: a, value_file: /nowhere/token}]")[0];

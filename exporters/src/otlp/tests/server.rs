@@ -18,7 +18,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::Instant;
 
-use crate::delivery::client::{Dial, Io};
+use pipeline::net::client::{Dial, Io};
 
 /// What the server does with one request.
 #[derive(Clone, Debug)]

@@ -1,20 +1,17 @@
 //! From an address to a server that is ready: socket, TLS, log-in.
 
-use std::sync::Arc;
-
+use pipeline::net::client::Io;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
-use rustls_pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
 
 use super::decode::Bytes;
 use super::dsn::{Dsn, Host};
 use super::error::{ServerError, Trouble};
 use super::out::{Out, SSL_REQUEST};
 use super::tls::{self, SslMode};
-use super::wire::{Stream, Wire};
+use super::wire::Wire;
 use crate::sql_query::source::{ReadError, Reason};
 
 /// What a server gave us to cancel with, and where it listens.
@@ -62,7 +59,7 @@ fn unavailable(why: String) -> Trouble {
     Trouble::Ours(ReadError::new(Reason::Unavailable, why), true)
 }
 
-async fn stream(dsn: &Dsn, host: &Host) -> Result<Box<dyn Stream>, Trouble> {
+async fn stream(dsn: &Dsn, host: &Host) -> Result<Box<dyn Io>, Trouble> {
     let refused = |error: std::io::Error| {
         unavailable(format!("{} cannot be reached: {error}; is the server up, and is the address right?", dsn.shown()))
     };
@@ -89,18 +86,14 @@ async fn stream(dsn: &Dsn, host: &Host) -> Result<Box<dyn Stream>, Trouble> {
         }
         _ => return Err(Trouble::Protocol("it answers the question for TLS with neither yes nor no")),
     }
-    let config =
-        tls::client(dsn.mode, &dsn.files).map_err(|why| unavailable(format!("TLS cannot be set up: {why}")))?;
-    let server = ServerName::try_from(name.clone())
-        .map_err(|_| unavailable(format!("'{name}' is no host name that a certificate could be for")))?;
-    let handshake = TlsConnector::from(Arc::clone(&config)).connect(server, tcp).await;
-    Ok(Box::new(handshake.map_err(|error| {
+    let tls = dsn.tls.get().map_err(|wrong| unavailable(tls::told(&wrong)))?;
+    tls.connect(name, Box::new(tcp)).await.map_err(|error| {
         let help = match dsn.mode {
             SslMode::VerifyFull | SslMode::VerifyCa => "; name the authority's certificate with sslrootcert",
             _ => "",
         };
         unavailable(format!("TLS with {} failed (sslmode {:?}): {error}{help}", dsn.shown(), dsn.mode))
-    })?))
+    })
 }
 
 /// Logs in and waits until the server is ready. Gives process and secret, which poolers may leave out.

@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::Secret;
+use pipeline::net::client::{LateTls, TlsClientConfig};
 
-use super::tls::{SslMode, TlsFiles};
+use super::tls::SslMode;
 use crate::sql_query::check_database::Place;
 
 /// A database and how to get in.
@@ -21,7 +23,7 @@ pub(crate) struct Dsn {
     /// Read at each connection.
     pub(super) password_file: Option<PathBuf>,
     pub(super) mode: SslMode,
-    pub(super) files: TlsFiles,
+    pub(super) tls: Arc<LateTls>,
     pub(super) connect_timeout: Duration,
     pub(super) application_name: String,
     pub(super) options: Option<String>,
@@ -131,12 +133,13 @@ impl Parameters {
                 )
             })?,
         };
-        let client = match (self.take("sslcert"), self.take("sslkey")) {
-            (None, None) => None,
-            (Some(certificate), Some(key)) => Some((certificate.into(), key.into())),
+        let mut files = TlsClientConfig::default();
+        match (self.take("sslcert"), self.take("sslkey")) {
+            (None, None) => {}
+            (Some(certificate), Some(key)) => (files.cert_file, files.key_file) = (certificate, key),
             _ => return Err(wrong("'sslcert' and 'sslkey' need each other".to_owned(), "write both or neither")),
-        };
-        let root = self.take("sslrootcert").filter(|root| root != "system").map(PathBuf::from);
+        }
+        files.ca_file = self.take("sslrootcert").filter(|root| root != "system").unwrap_or_default();
         let connect_timeout = match self.take("connect_timeout").map(|text| text.parse::<u64>()) {
             None | Some(Ok(0)) => CONNECT_TIMEOUT,
             Some(Ok(seconds)) => Duration::from_secs(seconds),
@@ -162,7 +165,7 @@ impl Parameters {
             password: self.take("password").map(Secret::new),
             password_file: password_file.map(Path::to_owned),
             mode,
-            files: TlsFiles { root, client },
+            tls: Arc::new(mode.tls(files)),
             connect_timeout,
             application_name: self.take("application_name").unwrap_or_else(|| "weir".to_owned()),
             options: (!options.is_empty()).then(|| options.join(" ")),

@@ -2,19 +2,15 @@
 
 use std::ops::Range;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use pipeline::net::client::Io;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::Trouble;
 use super::out::Out;
 
-/// A byte stream in both directions.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
-
 /// A stream, cut into frames.
 pub(super) struct Wire {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn Io>,
     buffer: Vec<u8>,
     unread: Range<usize>,
     /// Bytes of a row at most.
@@ -34,7 +30,7 @@ const MAX_FRAME: usize = 1 << 20;
 const HEAD: usize = 5;
 
 impl Wire {
-    pub(super) fn new(stream: Box<dyn Stream>, max_row: usize) -> Self {
+    pub(super) fn new(stream: Box<dyn Io>, max_row: usize) -> Self {
         Self { stream, buffer: vec![0; CHUNK], unread: 0..0, max_row }
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// The key `headers`: a map of names and values, or a list of `{name, value}` or `{name, value_file}`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Headers(Vec<(Spot, Header)>);
+pub struct Headers(Vec<(Spot, Header)>);
 
 /// Where an entry stands under `headers`.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ struct Header {
 
 /// Headers that are ready to be sent.
 #[derive(Debug, Default)]
-pub(crate) struct HeaderSource {
+pub struct HeaderSource {
     fixed: Vec<(HeaderName, HeaderValue)>,
     files: Vec<HeaderFile>,
 }
@@ -79,7 +79,7 @@ impl Headers {
     ///
     /// # Errors
     /// Names and values that cannot be sent, files that cannot be read.
-    pub(crate) fn plan(&self, section: &Section) -> Result<HeaderSource, Problems> {
+    pub fn plan(&self, section: &Section) -> Result<HeaderSource, Problems> {
         let (mut source, mut problems) = (HeaderSource::default(), Problems::new());
         for (spot, header) in &self.0 {
             let path = match spot {
@@ -99,7 +99,7 @@ impl HeaderSource {
         let name = HeaderName::from_bytes(header.name.as_bytes())
             .map_err(|_| format!("invalid header name {:?}", header.name))?;
         if OWN.contains(&name.as_str()) {
-            return Err(format!("the header {name:?} is set by the exporter itself"));
+            return Err(format!("the header {name:?} is set by weir itself"));
         }
         match (&header.value, &header.value_file) {
             (Some(value), None) => self.fixed.push((name, value_of(value.expose())?)),
@@ -115,7 +115,7 @@ impl HeaderSource {
     }
 
     /// Puts them into a request's headers; what was there under the same name is replaced.
-    pub(crate) fn put(&self, headers: &mut HeaderMap) {
+    pub fn put(&self, headers: &mut HeaderMap) {
         for (name, value) in &self.fixed {
             headers.insert(name, value.clone());
         }

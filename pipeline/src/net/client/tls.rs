@@ -5,11 +5,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::{Duration, Problems, Secret, Section};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -17,42 +15,43 @@ use tokio_rustls::TlsConnector;
 
 use super::connect::Io;
 use super::headers::read_bounded;
+use super::verify::{AnyName, TakesAll, Verify};
 
-/// The key `tls` of an exporter, with the Collector's names.
+/// The key `tls` of a component that calls others, with the Collector's names.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(crate) struct TlsClientConfig {
+pub struct TlsClientConfig {
     /// gRPC: no TLS. An `https://` endpoint has TLS all the same. Means nothing for HTTP, where the endpoint's scheme decides.
-    pub(crate) insecure: bool,
+    pub insecure: bool,
     /// Whether any certificate of the server is good enough. For tests: whoever is on the way can read and change everything.
-    pub(crate) insecure_skip_verify: bool,
+    pub insecure_skip_verify: bool,
     /// The name to ask for and to find in the server's certificate, instead of the endpoint's.
-    pub(crate) server_name_override: String,
+    pub server_name_override: String,
     /// PEM file with the CAs that the server's certificate may come from. The system's by default.
-    pub(crate) ca_file: String,
+    pub ca_file: String,
     /// The same, written out.
-    pub(crate) ca_pem: String,
+    pub ca_pem: String,
     /// Whether the system's CAs hold beside `ca_file`.
-    pub(crate) include_system_ca_certs_pool: bool,
+    pub include_system_ca_certs_pool: bool,
     /// PEM file with our certificate and its chain, for servers that want one.
-    pub(crate) cert_file: String,
+    pub cert_file: String,
     /// The same, written out.
-    pub(crate) cert_pem: String,
+    pub cert_pem: String,
     /// PEM file with our certificate's private key.
-    pub(crate) key_file: String,
+    pub key_file: String,
     /// The same, written out.
-    pub(crate) key_pem: Secret,
+    pub key_pem: Secret,
     /// The oldest version of TLS, `1.2` (default) or `1.3`.
-    pub(crate) min_version: Option<TlsVersion>,
+    pub min_version: Option<TlsVersion>,
     /// The newest version of TLS, `1.2` or `1.3` (default).
-    pub(crate) max_version: Option<TlsVersion>,
+    pub max_version: Option<TlsVersion>,
     /// How often at most the files are looked at for changes, 1s by default. They are looked at when a connection is opened.
-    pub(crate) reload_interval: Option<Duration>,
+    pub reload_interval: Option<Duration>,
 }
 
 /// A version of TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-pub(crate) enum TlsVersion {
+pub enum TlsVersion {
     /// RFC 5246.
     #[serde(rename = "1.2")]
     V1_2,
@@ -63,8 +62,9 @@ pub(crate) enum TlsVersion {
 
 /// TLS as it is set up, with certificates that are read again when their files change.
 #[derive(Debug)]
-pub(crate) struct Tls {
+pub struct Tls {
     config: TlsClientConfig,
+    verify: Verify,
     alpn: &'static [u8],
     /// Read once: the system's CAs change with the system.
     system: Option<RootCertStore>,
@@ -81,6 +81,15 @@ struct Current {
     looked_at: Instant,
 }
 
+/// TLS that is set up at the first connection: files that are missing by then are an outage like another, and may come back.
+#[derive(Debug)]
+pub struct LateTls {
+    config: TlsClientConfig,
+    verify: Verify,
+    /// Never held over an await.
+    ready: Mutex<Option<Arc<Tls>>>,
+}
+
 /// The PEM texts of all parts.
 #[derive(Clone, PartialEq)]
 struct Files {
@@ -91,7 +100,7 @@ struct Files {
 
 /// What is wrong with the value of one key.
 #[derive(Debug)]
-pub(crate) struct Wrong {
+pub struct Wrong {
     key: &'static str,
     what: String,
 }
@@ -101,9 +110,12 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl TlsClientConfig {
     /// What is wrong with what stands under `tls`, the files included.
-    pub(crate) fn problems(&self, section: &Section) -> Problems {
+    pub fn problems(&self, section: &Section) -> Problems {
         // With no CAs of the system: whether those can be read is no matter of the file.
-        let checked = self.names().and_then(|_| self.read()).and_then(|files| self.build(&files, None, b"").map(drop));
+        let checked = self
+            .names()
+            .and_then(|_| self.read())
+            .and_then(|files| self.build(&files, self.verify(), None, b"").map(drop));
         match checked {
             Ok(()) => Problems::new(),
             Err(Wrong { key, what }) => section.error(&format!("tls.{key}"), what).into(),
@@ -148,7 +160,17 @@ impl TlsClientConfig {
         }
     }
 
-    fn build(&self, files: &Files, system: Option<&RootCertStore>, alpn: &[u8]) -> Result<ClientConfig, Wrong> {
+    fn verify(&self) -> Verify {
+        if self.insecure_skip_verify { Verify::Nothing } else { Verify::Full }
+    }
+
+    fn build(
+        &self,
+        files: &Files,
+        verify: Verify,
+        system: Option<&RootCertStore>,
+        alpn: &[u8],
+    ) -> Result<ClientConfig, Wrong> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&self.versions())
@@ -157,10 +179,13 @@ impl TlsClientConfig {
         if let Some(pem) = &files.ca {
             add_roots(&mut roots, pem)?;
         }
-        let builder = if self.insecure_skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAll(provider)))
-        } else {
-            builder.with_root_certificates(roots)
+        let builder = match verify {
+            Verify::Full => builder.with_root_certificates(roots),
+            Verify::Authority => {
+                let any = AnyName::new(roots, provider).map_err(|error| Wrong::new("ca_file", error.to_string()))?;
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
+            }
+            Verify::Nothing => builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAll(provider))),
         };
         let mut client = match (&files.cert, &files.key) {
             (Some(cert), Some(key)) => {
@@ -193,18 +218,25 @@ impl Tls {
     ///
     /// # Errors
     /// What is wrong with the files now, though they were good when the plan was made.
-    pub(crate) fn new(config: &TlsClientConfig, alpn: &'static [u8]) -> Result<Self, Wrong> {
+    pub fn new(config: &TlsClientConfig, alpn: &'static [u8]) -> Result<Self, Wrong> {
+        Self::with(config, config.verify(), alpn)
+    }
+
+    fn with(config: &TlsClientConfig, verify: Verify, alpn: &'static [u8]) -> Result<Self, Wrong> {
         let own = !config.ca_file.is_empty() || !config.ca_pem.is_empty();
         let system = (!own || config.include_system_ca_certs_pool).then(system_roots);
         let server_name = config.names()?;
         let files = config.read()?;
-        let client = Arc::new(config.build(&files, system.as_ref(), alpn)?);
+        let client = Arc::new(config.build(&files, verify, system.as_ref(), alpn)?);
         let current = Mutex::new(Current { client, seen: Some(files), looked_at: Instant::now() });
-        Ok(Self { config: config.clone(), alpn, system, server_name, current })
+        Ok(Self { config: config.clone(), verify, alpn, system, server_name, current })
     }
 
     /// Shakes hands over an open stream. `host` is the endpoint's.
-    pub(super) async fn connect(&self, host: &str, stream: Box<dyn Io>) -> io::Result<Box<dyn Io>> {
+    ///
+    /// # Errors
+    /// The server is not whom we want, or does not want us, or the stream broke.
+    pub async fn connect(&self, host: &str, stream: Box<dyn Io>) -> io::Result<Box<dyn Io>> {
         let name = match &self.server_name {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned())
@@ -239,7 +271,7 @@ impl Tls {
         if current.seen.as_ref() == Some(&files) {
             return;
         }
-        match self.config.build(&files, self.system.as_ref(), self.alpn) {
+        match self.config.build(&files, self.verify, self.system.as_ref(), self.alpn) {
             Ok(client) => {
                 current.client = Arc::new(client);
                 tracing::info!("certificates read again");
@@ -250,7 +282,44 @@ impl Tls {
     }
 }
 
+impl LateTls {
+    /// TLS with what `config` says, except for who the server has to be, which `verify` says.
+    pub fn new(config: TlsClientConfig, verify: Verify) -> Self {
+        Self { config, verify, ready: Mutex::default() }
+    }
+
+    /// What shakes hands.
+    ///
+    /// # Errors
+    /// What is wrong with the files. They are read again when it is next asked for.
+    pub fn get(&self) -> Result<Arc<Tls>, Wrong> {
+        let mut ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(tls) = &*ready {
+            return Ok(tls.clone());
+        }
+        let tls = Arc::new(Tls::with(&self.config, self.verify, b"")?);
+        Ok(ready.insert(tls).clone())
+    }
+}
+
+/// Equal when they are set up alike.
+impl PartialEq for LateTls {
+    fn eq(&self, other: &Self) -> bool {
+        self.config == other.config && self.verify == other.verify
+    }
+}
+
 impl Wrong {
+    /// The key under `tls`.
+    pub fn key(&self) -> &'static str {
+        self.key
+    }
+
+    /// What is wrong with it.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     fn new(key: &'static str, what: impl Into<String>) -> Self {
         Self { key, what: what.into() }
     }
@@ -292,43 +361,4 @@ fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Wrong> {
         return Err(Wrong::new("ca_file", "holds no certificate in PEM"));
     }
     Ok(())
-}
-
-/// Takes every certificate, as `insecure_skip_verify` asks for; signatures are still checked, so that the other end has the key.
-#[derive(Debug)]
-struct TakesAll(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for TakesAll {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }

@@ -1,12 +1,13 @@
-//! The HTTP client of exporters that push: pooled connections, TLS, headers, bounded answers.
+//! The way out: the HTTP client of components that call others, and TLS for whatever they speak.
 //!
-//! What comes from a server is as foreign as what comes from a sender: at most [`READ_MAX`] bytes of an answer are read and
-//! [`KEEP_MAX`] kept, heads are bounded, redirects are not followed, and addresses that only the host's cloud answers on are refused
-//! unless they are asked for.
+//! Pooled connections, TLS, headers, bounded answers. What comes from a server is as foreign as what comes from a sender: at most
+//! [`ClientSettings::read_max`] bytes of an answer are read and [`ClientSettings::keep_max`] kept, heads are bounded, redirects are not
+//! followed, and addresses that only the host's cloud answers on are refused unless they are asked for.
 
 mod connect;
 mod headers;
 mod tls;
+mod verify;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,17 +20,14 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-#[cfg(test)]
-pub(crate) use connect::Io;
-pub(crate) use connect::{Connector, Dial, is_guarded, tcp};
-pub(crate) use headers::{HeaderSource, Headers};
-pub(crate) use tls::{Tls, TlsClientConfig};
+pub use connect::{Connector, Dial, Io, Wire, is_guarded, tcp};
+pub use headers::{HeaderSource, Headers};
+pub use tls::{LateTls, Tls, TlsClientConfig, TlsVersion, Wrong};
+pub use verify::Verify;
 
-use super::{Miss, Reason};
-
-/// Connections to one exporter's destinations.
+/// Connections to one component's destinations.
 #[derive(Debug)]
-pub(crate) struct Client {
+pub struct Client {
     connector: Connector,
     settings: ClientSettings,
     pool: ArcSwap<Pool>,
@@ -41,47 +39,58 @@ type Pool = legacy::Client<Connector, Full<Bytes>>;
 
 /// How connections are kept.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ClientSettings {
+pub struct ClientSettings {
     /// The version to speak. There is no negotiation: OTLP over HTTP gains nothing from HTTP/2, and gRPC is nothing else.
-    pub(crate) version: Version,
+    pub version: Version,
     /// Idle connections that are kept.
-    pub(crate) max_idle: usize,
+    pub max_idle: usize,
     /// How long an idle connection is kept.
-    pub(crate) idle_timeout: Duration,
+    pub idle_timeout: Duration,
+    /// The most bytes of a body that are read: to its end its connection can be used again, past this the answer is too large.
+    pub read_max: usize,
+    /// The most bytes of a body that are kept.
+    pub keep_max: usize,
 }
 
 /// A version of HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Version {
+pub enum Version {
+    /// RFC 9112.
     Http1,
-    /// With pings while requests are on their way, if wanted.
+    /// RFC 9113, with pings while requests are on their way, if wanted.
     Http2(Option<Pings>),
 }
 
 /// HTTP/2 keep-alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pings {
-    pub(crate) every: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) while_idle: bool,
+pub struct Pings {
+    /// How often.
+    pub every: Duration,
+    /// How long the answer to one may take before the connection counts as dead.
+    pub timeout: Duration,
+    /// Also when no request is on its way.
+    pub while_idle: bool,
 }
 
 /// A server's answer, read to its end or to the bound.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) trailers: Option<HeaderMap>,
-    /// The first [`KEEP_MAX`] bytes of the body.
-    pub(crate) kept: Vec<u8>,
-    /// Whether the body has more than [`READ_MAX`] bytes.
-    pub(crate) too_large: bool,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its head.
+    pub headers: HeaderMap,
+    /// What came behind the body.
+    pub trailers: Option<HeaderMap>,
+    /// The first [`ClientSettings::keep_max`] bytes of the body.
+    pub kept: Vec<u8>,
+    /// Whether the body has more than [`ClientSettings::read_max`] bytes.
+    pub too_large: bool,
 }
 
-/// The most of a body that is read, so that its connection can be used again (OTLP: responses are at most 4 MiB).
-pub(crate) const READ_MAX: usize = 4 << 20;
-/// The most of a body that is kept: a status or a partial success with its text.
-pub(crate) const KEEP_MAX: usize = 64 << 10;
+/// No connection, or one that broke: what was sent may or may not have arrived. One line, with what is below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
 /// The most bytes of an answer's head.
 const HEAD_MAX: usize = 64 << 10;
 
@@ -98,13 +107,17 @@ impl Drop for Watch<'_> {
 }
 
 impl Client {
-    pub(crate) fn new(connector: Connector, settings: ClientSettings) -> Self {
+    /// Connections that `connector` opens; none yet.
+    pub fn new(connector: Connector, settings: ClientSettings) -> Self {
         let pool = ArcSwap::from_pointee(pool(&connector, &settings));
         Self { connector, settings, pool, suspect: AtomicBool::new(false) }
     }
 
     /// Sends a request and reads the answer. Safe to drop, which cuts the request off.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Miss> {
+    ///
+    /// # Errors
+    /// The connection cannot be opened, or breaks before the answer's end.
+    pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Broken> {
         if self.suspect.swap(false, Ordering::Relaxed) {
             // Tries that are on their way on the old connections end there; new ones get new connections.
             self.pool.store(pool(&self.connector, &self.settings).into());
@@ -112,8 +125,8 @@ impl Client {
         let mut watch = Watch(Some(&self.suspect));
         let pool = self.pool.load_full();
         let outcome = async {
-            let response = pool.request(request).await.map_err(|error| broken(&error))?;
-            read(response).await
+            let response = pool.request(request).await.map_err(|error| Broken::from_error(&error))?;
+            read(response, &self.settings).await
         };
         let answer = outcome.await;
         watch.0 = None;
@@ -146,19 +159,19 @@ fn pool(connector: &Connector, settings: &ClientSettings) -> Pool {
     builder.build(connector.clone())
 }
 
-async fn read(response: Response<Incoming>) -> Result<Answer, Miss> {
+async fn read(response: Response<Incoming>, settings: &ClientSettings) -> Result<Answer, Broken> {
     let (head, mut body) = response.into_parts();
     let mut answer =
         Answer { status: head.status, headers: head.headers, trailers: None, kept: Vec::new(), too_large: false };
     let mut seen = 0;
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| broken(&error))?;
+        let frame = frame.map_err(|error| Broken::from_error(&error))?;
         match frame.into_data() {
             Ok(data) => {
                 seen += data.len();
-                let room = KEEP_MAX - answer.kept.len();
+                let room = settings.keep_max.saturating_sub(answer.kept.len());
                 answer.kept.extend_from_slice(&data[..data.len().min(room)]);
-                if seen > READ_MAX {
+                if seen > settings.read_max {
                     answer.too_large = true;
                     return Ok(answer);
                 }
@@ -169,21 +182,30 @@ async fn read(response: Response<Incoming>) -> Result<Answer, Miss> {
     Ok(answer)
 }
 
-/// No connection, or one that broke: what was sent may or may not have arrived, so it is sent again.
-fn broken(error: &(dyn std::error::Error + 'static)) -> Miss {
-    let mut why = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let text = error.to_string();
-        // Layers repeat what is below them.
-        if !why.ends_with(&text) {
-            why.push_str(": ");
-            why.push_str(&text);
+impl Broken {
+    fn from_error(error: &(dyn std::error::Error + 'static)) -> Self {
+        let mut why = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            let text = error.to_string();
+            // Layers repeat what is below them.
+            if !why.ends_with(&text) {
+                why.push_str(": ");
+                why.push_str(&text);
+            }
+            source = error.source();
         }
-        source = error.source();
+        Self(why)
     }
-    Miss::retry(Reason::Connection, None, why)
 }
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
 
 #[cfg(test)]
 mod tests;

@@ -11,24 +11,24 @@ use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::TokioIo;
-use pipeline::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tower::Service;
 
 use super::tls::Tls;
+use crate::BoxFuture;
 
 /// Opens a byte stream to a host and port.
-pub(crate) type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Box<dyn Io>>> + Send + Sync>;
+pub type Dial = Arc<dyn Fn(String, u16) -> BoxFuture<'static, io::Result<Box<dyn Io>>> + Send + Sync>;
 
 /// A byte stream.
-pub(crate) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Io: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Io for T {}
 
 /// Opens connections for the pool.
 #[derive(Clone)]
-pub(crate) struct Connector {
+pub struct Connector {
     dial: Dial,
     /// For `https` addresses.
     tls: Option<Arc<Tls>>,
@@ -37,7 +37,7 @@ pub(crate) struct Connector {
 }
 
 /// An open connection, as hyper wants it.
-pub(crate) struct Wire(TokioIo<Box<dyn Io>>);
+pub struct Wire(TokioIo<Box<dyn Io>>);
 
 /// One address among several gets this long, so that the next has its chance within a try.
 const ADDRESS_TIME: Duration = Duration::from_secs(3);
@@ -50,12 +50,14 @@ const METADATA: [IpAddr; 3] = [
 ];
 
 impl Connector {
-    pub(crate) fn new(dial: Dial, tls: Option<Arc<Tls>>) -> Self {
+    /// Connects with `dial`, and with `tls` over it where an address says `https`.
+    pub fn new(dial: Dial, tls: Option<Arc<Tls>>) -> Self {
         Self { dial, tls, target: None }
     }
 
     /// Connects there, whatever requests say.
-    pub(crate) fn to(self, host: &str, port: u16) -> Self {
+    #[must_use]
+    pub fn to(self, host: &str, port: u16) -> Self {
         Self { target: Some((host.to_owned(), port)), ..self }
     }
 }
@@ -97,7 +99,7 @@ impl Service<Uri> for Connector {
 
 /// Dials over TCP. Unless `anywhere`, addresses that only the host's cloud answers on are refused; that is looked at on what a name
 /// resolves to, because names can be pointed anywhere.
-pub(crate) fn tcp(anywhere: bool) -> Dial {
+pub fn tcp(anywhere: bool) -> Dial {
     Arc::new(move |host, port| {
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
@@ -119,7 +121,7 @@ pub(crate) fn tcp(anywhere: bool) -> Dial {
 }
 
 /// Whether it is link-local or a cloud's metadata service.
-pub(crate) fn is_guarded(address: IpAddr) -> bool {
+pub fn is_guarded(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) if v4.is_link_local() => true,
         IpAddr::V6(v6) if v6.is_unicast_link_local() => true,
