@@ -15,7 +15,7 @@ use pipeline::net::Listeners;
 use pipeline::outlet::OutletCounts;
 use pipeline::{
     Budget, BuildContext, Clock, Collects, Count, Exporter, Fault, Inbox, Lane, Meters, Outlet, Plan, Port, Processor,
-    Receiver, Signals,
+    Receiver,
 };
 
 use crate::books::Books;
@@ -263,9 +263,10 @@ fn receiver_counts(meters: &Meters, id: &ComponentId) -> OutletCounts {
             labels(),
         ),
         records: meters.count("otelcol_receiver_accepted_log_records", "Log records taken in.", "{records}", labels()),
+        spans: meters.count("otelcol_receiver_accepted_spans", "Spans taken in.", "{spans}", labels()),
         unrouted: meters.count(
             "weir_receiver_unrouted_items",
-            "Points and records of a signal that no pipeline of the receiver carries.",
+            "Points, records and spans of a signal that no pipeline of the receiver carries.",
             "{items}",
             labels(),
         ),
@@ -281,7 +282,10 @@ fn enqueue_failed(meters: &Meters, exporter: &str, signal: Signal) -> Count {
             "{records}",
             labels,
         ),
-        Signal::Metrics | Signal::Traces => meters.count(
+        Signal::Traces => {
+            meters.count("otelcol_exporter_enqueue_failed_spans", "Spans that found the queue full.", "{spans}", labels)
+        }
+        Signal::Metrics => meters.count(
             "otelcol_exporter_enqueue_failed_metric_points",
             "Metric points that found the queue full.",
             "{datapoints}",
@@ -296,17 +300,24 @@ fn handled(meters: &Meters, exporter: &str) -> Vec<Count> {
     let names = [
         "otelcol_exporter_sent_metric_points",
         "otelcol_exporter_sent_log_records",
+        "otelcol_exporter_sent_spans",
         "otelcol_exporter_send_failed_metric_points",
         "otelcol_exporter_send_failed_log_records",
+        "otelcol_exporter_send_failed_spans",
     ];
     let handled = names.map(|name| meters.count(name, "", "", vec![("exporter", exporter.to_owned())]));
     // Dropped at the door, and told there.
-    let dropped = [Signal::Metrics, Signal::Logs].map(|signal| enqueue_failed(meters, exporter, signal));
+    let dropped =
+        [Signal::Metrics, Signal::Logs, Signal::Traces].map(|signal| enqueue_failed(meters, exporter, signal));
     handled.into_iter().chain(dropped).collect()
 }
 
 fn of_signal(counts: &OutletCounts, signal: Signal) -> Count {
-    if Signals::from(signal) == Signals::LOGS { counts.records.clone() } else { counts.points.clone() }
+    match signal {
+        Signal::Metrics => counts.points.clone(),
+        Signal::Logs => counts.records.clone(),
+        Signal::Traces => counts.spans.clone(),
+    }
 }
 
 impl std::fmt::Debug for Graph {

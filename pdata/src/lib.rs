@@ -24,6 +24,7 @@ mod series;
 mod sight;
 mod table;
 mod time;
+mod traces;
 
 pub use attributes::{ArrayRef, Attributes, AttributesBuilder, MapRef, Shape, Value, ValueRef};
 pub use fingerprint::{Fingerprint, Seed};
@@ -35,3 +36,4 @@ pub use series::{Identity, Series, SeriesId};
 pub use sight::Sight;
 pub use table::{Limits, Pin, SeriesTable, TableStats};
 pub use time::UnixNanos;
+pub use traces::{SpanView, Traces};

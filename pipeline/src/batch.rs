@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use pdata::{Logs, Metrics, UnixNanos};
+use pdata::{Logs, Metrics, Traces, UnixNanos};
 
 use crate::budget::Permit;
 use crate::collection::Collection;
+use crate::component::Signals;
 use crate::receipt::{Receipt, Verdict};
 
 /// Telemetry of one signal, with the promise that follows it. Not `Clone`: [`fork`](Self::fork) splits the promise too.
@@ -28,6 +29,8 @@ pub enum Payload {
     Metrics(Arc<Metrics>),
     /// Log records.
     Logs(Arc<Logs>),
+    /// Spans.
+    Traces(Arc<Traces>),
 }
 
 impl Batch {
@@ -87,7 +90,7 @@ impl Batch {
     pub fn metrics(&self) -> Option<&Metrics> {
         match &self.payload {
             Payload::Metrics(metrics) => Some(metrics),
-            Payload::Logs(_) => None,
+            Payload::Logs(_) | Payload::Traces(_) => None,
         }
     }
 
@@ -96,7 +99,7 @@ impl Batch {
     pub fn metrics_mut(&mut self) -> Option<&mut Metrics> {
         match &mut self.payload {
             Payload::Metrics(metrics) => Some(Arc::make_mut(metrics)),
-            Payload::Logs(_) => None,
+            Payload::Logs(_) | Payload::Traces(_) => None,
         }
     }
 
@@ -105,16 +108,26 @@ impl Batch {
     pub fn logs(&self) -> Option<&Logs> {
         match &self.payload {
             Payload::Logs(logs) => Some(logs),
-            Payload::Metrics(_) => None,
+            Payload::Metrics(_) | Payload::Traces(_) => None,
         }
     }
 
-    /// Points or records.
+    /// The spans, when it carries traces.
+    #[must_use]
+    pub fn traces(&self) -> Option<&Traces> {
+        match &self.payload {
+            Payload::Traces(traces) => Some(traces),
+            Payload::Metrics(_) | Payload::Logs(_) => None,
+        }
+    }
+
+    /// Points, records or spans.
     #[must_use]
     pub fn items(&self) -> usize {
         match &self.payload {
             Payload::Metrics(metrics) => metrics.points.len(),
             Payload::Logs(logs) => logs.records.len(),
+            Payload::Traces(traces) => traces.spans(),
         }
     }
 
@@ -124,6 +137,19 @@ impl Batch {
         match &self.payload {
             Payload::Metrics(metrics) => metrics.heap_bytes(),
             Payload::Logs(logs) => logs.heap_bytes(),
+            Payload::Traces(traces) => traces.heap_bytes(),
+        }
+    }
+}
+
+impl Payload {
+    /// The one signal it carries.
+    #[must_use]
+    pub const fn signal(&self) -> Signals {
+        match self {
+            Self::Metrics(_) => Signals::METRICS,
+            Self::Logs(_) => Signals::LOGS,
+            Self::Traces(_) => Signals::TRACES,
         }
     }
 }
@@ -137,5 +163,11 @@ impl From<Metrics> for Payload {
 impl From<Logs> for Payload {
     fn from(logs: Logs) -> Self {
         Self::Logs(Arc::new(logs))
+    }
+}
+
+impl From<Traces> for Payload {
+    fn from(traces: Traces) -> Self {
+        Self::Traces(Arc::new(traces))
     }
 }

@@ -137,6 +137,8 @@ pub enum Collects {
 }
 
 impl Signals {
+    /// None of them.
+    pub const NONE: Self = Self(0);
     /// Metric points.
     pub const METRICS: Self = Self(1);
     /// Log records.

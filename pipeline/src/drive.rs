@@ -26,10 +26,16 @@ pub struct Intake {
 /// Counters of one exporter, under the Collector's names.
 #[derive(Clone, Debug)]
 pub struct ExportCounts {
-    sent_points: Count,
-    sent_records: Count,
-    failed_points: Count,
-    failed_records: Count,
+    points: Ends,
+    records: Ends,
+    spans: Ends,
+}
+
+/// How the items of one signal ended.
+#[derive(Clone, Debug)]
+struct Ends {
+    sent: Count,
+    failed: Count,
 }
 
 impl Default for Intake {
@@ -44,27 +50,32 @@ impl ExportCounts {
     pub fn new(meters: &Meters, exporter: &str) -> Self {
         let count = |name, about, unit| meters.count(name, about, unit, vec![("exporter", exporter.to_owned())]);
         Self {
-            sent_points: count("otelcol_exporter_sent_metric_points", "Metric points handed over.", "{datapoints}"),
-            sent_records: count("otelcol_exporter_sent_log_records", "Log records handed over.", "{records}"),
-            failed_points: count(
-                "otelcol_exporter_send_failed_metric_points",
-                "Metric points refused.",
-                "{datapoints}",
-            ),
-            failed_records: count("otelcol_exporter_send_failed_log_records", "Log records refused.", "{records}"),
+            points: Ends {
+                sent: count("otelcol_exporter_sent_metric_points", "Metric points handed over.", "{datapoints}"),
+                failed: count("otelcol_exporter_send_failed_metric_points", "Metric points refused.", "{datapoints}"),
+            },
+            records: Ends {
+                sent: count("otelcol_exporter_sent_log_records", "Log records handed over.", "{records}"),
+                failed: count("otelcol_exporter_send_failed_log_records", "Log records refused.", "{records}"),
+            },
+            spans: Ends {
+                sent: count("otelcol_exporter_sent_spans", "Spans handed over.", "{spans}"),
+                failed: count("otelcol_exporter_send_failed_spans", "Spans refused.", "{spans}"),
+            },
         }
     }
 
     /// Counts the items of a batch of which `failed` were not handed over.
     fn count(&self, batch: &Batch, failed: u64) {
-        let (sent_count, failed_count) = match &batch.payload {
-            Payload::Metrics(_) => (&self.sent_points, &self.failed_points),
-            Payload::Logs(_) => (&self.sent_records, &self.failed_records),
+        let ends = match &batch.payload {
+            Payload::Metrics(_) => &self.points,
+            Payload::Logs(_) => &self.records,
+            Payload::Traces(_) => &self.spans,
         };
         let items = batch.items() as u64;
         let failed = failed.min(items);
-        sent_count.add(items - failed);
-        failed_count.add(failed);
+        ends.sent.add(items - failed);
+        ends.failed.add(failed);
     }
 }
 

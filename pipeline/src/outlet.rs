@@ -16,9 +16,7 @@ pub struct Outlet(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     ports: ArcSwap<Vec<Port>>,
-    sent_points: Count,
-    sent_records: Count,
-    unrouted: Count,
+    counts: OutletCounts,
 }
 
 /// Counters of an outlet: what went through, and what no port takes.
@@ -28,7 +26,9 @@ pub struct OutletCounts {
     pub points: Count,
     /// Log records sent.
     pub records: Count,
-    /// Points or records that no port takes: they end as discarded.
+    /// Spans sent.
+    pub spans: Count,
+    /// Points, records or spans that no port takes: they end as discarded.
     pub unrouted: Count,
 }
 
@@ -36,26 +36,21 @@ impl Outlet {
     /// An outlet with these ports.
     #[must_use]
     pub fn new(ports: Vec<Port>, counts: OutletCounts) -> Self {
-        let OutletCounts { points, records, unrouted } = counts;
-        Self(Arc::new(Inner {
-            ports: ArcSwap::from_pointee(ports),
-            sent_points: points,
-            sent_records: records,
-            unrouted,
-        }))
+        Self(Arc::new(Inner { ports: ArcSwap::from_pointee(ports), counts }))
     }
 
     /// Sends a batch through all ports that take its signal, at the same time; waits while a blocking one is full. The last port
     /// gets the batch itself, the others forks. Safe to drop: what was not taken yet counts as lost.
     pub async fn send(&self, batch: Batch) {
         let ports = self.0.ports.load_full();
-        let signal = match batch.payload {
-            Payload::Metrics(_) => Signals::METRICS,
-            Payload::Logs(_) => Signals::LOGS,
+        let counts = &self.0.counts;
+        let count = match batch.payload {
+            Payload::Metrics(_) => &counts.points,
+            Payload::Logs(_) => &counts.records,
+            Payload::Traces(_) => &counts.spans,
         };
-        let count = if signal == Signals::METRICS { &self.0.sent_points } else { &self.0.sent_records };
         count.add(batch.items() as u64);
-        let copies = share_out(&ports, signal, batch, &self.0.unrouted);
+        let copies = share_out(&ports, batch.payload.signal(), batch, &counts.unrouted);
         // All ports are filled at the same time, so that one full inbox delays the sender and not the other inboxes.
         futures_util::future::join_all(copies.into_iter().map(|(port, batch)| ports[port].send(batch))).await;
     }

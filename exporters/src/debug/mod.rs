@@ -122,7 +122,7 @@ fn plan(section: &Section) -> Planned<dyn Exporter> {
 
 impl Plan<dyn Exporter> for DebugPlan {
     fn signals(&self) -> Signals {
-        Signals::METRICS.with(Signals::LOGS)
+        Signals::ALL
     }
 
     fn claims(&self) -> Vec<Claim> {

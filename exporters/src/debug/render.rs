@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use pdata::{Attributes, LogRecord, Metrics, Origin, Point, PointValue};
+use pdata::{Attributes, LogRecord, Metrics, Origin, Point, PointValue, SpanView, Traces};
 use pipeline::{Batch, Payload};
 
 use super::Verbosity;
@@ -16,6 +16,7 @@ pub(super) fn batch(batch: &Batch, verbosity: Verbosity) -> String {
     let written = match &batch.payload {
         Payload::Metrics(metrics) => write_metrics(&mut out, batch, metrics, verbosity),
         Payload::Logs(logs) => write_logs(&mut out, &logs.records, verbosity),
+        Payload::Traces(traces) => write_traces(&mut out, traces, verbosity),
     };
     written.expect("a string takes all that is written");
     out
@@ -92,6 +93,34 @@ fn write_logs(out: &mut String, records: &[LogRecord], verbosity: Verbosity) -> 
         }
     }
     write_rest(out, records.len())
+}
+
+fn write_traces(out: &mut String, traces: &Traces, verbosity: Verbosity) -> fmt::Result {
+    writeln!(out, "Traces spans={}", traces.spans())?;
+    if verbosity == Verbosity::Basic {
+        return Ok(());
+    }
+    let (mut told, mut written) = (0, Ok(()));
+    traces.each_span(|span| {
+        told += 1;
+        if told <= ITEMS_MAX && written.is_ok() {
+            written = write_span(out, span, verbosity);
+        }
+    });
+    written?;
+    write_rest(out, told)
+}
+
+fn write_span(out: &mut String, span: SpanView<'_>, verbosity: Verbosity) -> fmt::Result {
+    write!(out, "{} trace_id=", span.name)?;
+    span.trace_id.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+    out.push_str(" span_id=");
+    span.span_id.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+    out.push('\n');
+    if verbosity == Verbosity::Detailed {
+        writeln!(out, "    start={} end={}", span.start, span.end)?;
+    }
+    Ok(())
 }
 
 fn write_origin(out: &mut String, origin: &Origin) -> fmt::Result {

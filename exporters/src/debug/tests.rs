@@ -31,6 +31,15 @@ fn detailed_tells_type_and_time() {
 }
 
 #[test]
+fn spans_are_told_too() {
+    // One span "check" with a span id, in a resource and a scope.
+    let body: &[u8] = b"\x0a\x15\x12\x13\x12\x11\x12\x08\x01\x02\x03\x04\x05\x06\x07\xff\x2a\x05check";
+    let traces = pdata::otlp::decode_traces(body.into()).unwrap();
+    let batch = Batch::new(traces, UnixNanos(1));
+    assert_eq!(told("verbosity: normal", &[batch]), "Traces spans=1\ncheck trace_id= span_id=01020304050607ff\n");
+}
+
+#[test]
 fn log_records_are_told_too() {
     let record = LogRecord { body: Value::from("hello"), event_name: "job.done".into(), ..LogRecord::default() };
     let batch = Batch::new(Logs { records: vec![record] }, UnixNanos(1));

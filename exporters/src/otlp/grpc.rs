@@ -292,7 +292,7 @@ impl Config {
 
 impl Plan<dyn Exporter> for GrpcPlan {
     fn signals(&self) -> Signals {
-        Signals::METRICS.with(Signals::LOGS)
+        Signals::ALL
     }
 
     fn warnings(&self) -> Problems {

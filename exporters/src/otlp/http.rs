@@ -30,12 +30,14 @@ use pipeline::net::client::{
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Config {
-    /// Where to push; `/v1/metrics` and `/v1/logs` are put behind it.
+    /// Where to push; `/v1/metrics`, `/v1/logs` and `/v1/traces` are put behind it.
     endpoint: String,
     /// Where to push metrics, as it stands.
     metrics_endpoint: String,
     /// Where to push logs, as it stands.
     logs_endpoint: String,
+    /// Where to push traces, as it stands.
+    traces_endpoint: String,
     /// Headers of every request.
     headers: Headers,
     /// gzip (default), zstd or none.
@@ -67,8 +69,6 @@ pub(super) struct Config {
     #[schemars(skip)]
     encoding: Option<String>,
     #[schemars(skip)]
-    traces_endpoint: Unsupported,
-    #[schemars(skip)]
     profiles_endpoint: Unsupported,
     #[schemars(skip)]
     auth: Unsupported,
@@ -95,8 +95,7 @@ pub(super) struct Config {
 }
 
 /// Keys of the Collector that are told apart from typing mistakes.
-const UNSUPPORTED: [(&str, &str); 13] = [
-    ("traces_endpoint", "traces are not carried yet"),
+const UNSUPPORTED: [(&str, &str); 12] = [
     ("profiles_endpoint", "profiles are not carried"),
     ("auth", "give the credentials under `headers`; a `value_file` is read again when it changes"),
     ("proxy_url", "connect directly, or through a proxy that needs no client support"),
@@ -113,8 +112,7 @@ const UNSUPPORTED: [(&str, &str); 13] = [
 
 /// A checked section.
 pub(super) struct HttpPlan {
-    metrics: Option<Uri>,
-    logs: Option<Uri>,
+    addresses: Addresses,
     headers: HeaderSource,
     compression: Compression,
     compression_params: CompressionParams,
@@ -125,6 +123,13 @@ pub(super) struct HttpPlan {
     delivery: DeliverySettings,
     warnings: Problems,
 }
+
+/// Where to push, by signal; nothing for signals without an endpoint.
+#[derive(Clone, Debug)]
+struct Addresses([Option<Uri>; SIGNALS.len()]);
+
+/// The signals in the order of [`Addresses`].
+const SIGNALS: [Signal; 3] = [Signal::Metrics, Signal::Logs, Signal::Traces];
 
 /// What answers mean, besides the specification.
 #[derive(Clone, Debug)]
@@ -139,8 +144,7 @@ struct Send(Arc<Sender>);
 
 struct Sender {
     client: Client,
-    metrics: Option<Uri>,
-    logs: Option<Uri>,
+    addresses: Addresses,
     /// What every request carries.
     base: HeaderMap,
     headers: HeaderSource,
@@ -154,6 +158,7 @@ impl Default for Config {
             endpoint: String::new(),
             metrics_endpoint: String::new(),
             logs_endpoint: String::new(),
+            traces_endpoint: String::new(),
             headers: Headers::default(),
             compression: Compression::Gzip,
             compression_params: CompressionParams::default(),
@@ -169,7 +174,6 @@ impl Default for Config {
             sending_queue: Optional::Absent,
             circuit_breaker: BreakerSettings::default(),
             encoding: None,
-            traces_endpoint: Unsupported,
             profiles_endpoint: Unsupported,
             auth: Unsupported,
             proxy_url: Unsupported,
@@ -193,13 +197,7 @@ pub(super) fn plan(section: &Section) -> Planned<dyn Exporter> {
 pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
     let config: Config = section.decode()?;
     let mut problems = Unsupported::problems(section, &UNSUPPORTED);
-    let mut keep = |found: Result<Uri, Problem>| found.map_err(|problem| problems.push(problem)).ok();
-    let metrics =
-        config.endpoint_of(section, "metrics_endpoint", &config.metrics_endpoint, "metrics").and_then(&mut keep);
-    let logs = config.endpoint_of(section, "logs_endpoint", &config.logs_endpoint, "logs").and_then(keep);
-    if [&config.endpoint, &config.metrics_endpoint, &config.logs_endpoint].iter().all(|written| written.is_empty()) {
-        problems.push(section.error("endpoint", "at least one endpoint must be specified"));
-    }
+    let addresses = config.addresses(section, &mut problems);
     problems.extend(config.compression_params.problems(section, config.compression));
     problems.extend(config.tls.problems(section));
     problems.extend(config.encoding_problem(section));
@@ -219,20 +217,19 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
         &config.circuit_breaker,
     );
     let delivery = delivery.map_err(take).ok();
-    // Told once for both signals.
+    // Told once for all signals.
     problems.sort();
     let (Some(headers), Some(delivery), false) = (headers, delivery, problems.has_errors()) else {
         return Err(problems);
     };
     let mut warnings = tls_warnings(section, config.tls.insecure_skip_verify);
-    if config.tls.insecure && [&metrics, &logs].into_iter().flatten().any(|uri| uri.scheme_str() == Some("https")) {
+    if config.tls.insecure && addresses.secure() {
         let what = "`insecure` does not turn TLS off here: the scheme of the endpoint decides, and it is https";
         warnings.push(section.warning("tls.insecure", what));
     }
     let kept = config.max_idle_conns_per_host.unwrap_or(delivery.queue.num_consumers);
     Ok(HttpPlan {
-        metrics,
-        logs,
+        addresses,
         headers,
         compression: config.compression,
         compression_params: config.compression_params,
@@ -251,7 +248,33 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
     })
 }
 
+impl Addresses {
+    fn of(&self, signal: Signal) -> Option<&Uri> {
+        let at = SIGNALS.iter().position(|known| *known == signal)?;
+        self.0[at].as_ref()
+    }
+
+    /// Whether TLS is spoken to one of them.
+    fn secure(&self) -> bool {
+        self.0.iter().flatten().any(|uri| uri.scheme_str() == Some("https"))
+    }
+}
+
 impl Config {
+    fn addresses(&self, section: &Section, problems: &mut Problems) -> Addresses {
+        let own = [&self.metrics_endpoint, &self.logs_endpoint, &self.traces_endpoint];
+        if self.endpoint.is_empty() && own.iter().all(|written| written.is_empty()) {
+            problems.push(section.error("endpoint", "at least one endpoint must be specified"));
+        }
+        let mut signals = SIGNALS.iter().zip(own);
+        Addresses(std::array::from_fn(|_| {
+            let (signal, own) = signals.next()?;
+            let signal = signal.as_str();
+            let found = self.endpoint_of(section, &format!("{signal}_endpoint"), own, signal)?;
+            found.map_err(|problem| problems.push(problem)).ok()
+        }))
+    }
+
     /// The address for a signal; nothing when none is written.
     fn endpoint_of(&self, section: &Section, key: &str, own: &str, signal: &str) -> Option<Result<Uri, Problem>> {
         let (key, text) = match (own, self.endpoint.as_str()) {
@@ -293,11 +316,8 @@ impl Config {
 
 impl Plan<dyn Exporter> for HttpPlan {
     fn signals(&self) -> Signals {
-        match (&self.metrics, &self.logs) {
-            (Some(_), None) => Signals::METRICS,
-            (None, Some(_)) => Signals::LOGS,
-            _ => Signals::METRICS.with(Signals::LOGS),
-        }
+        let carried = SIGNALS.into_iter().filter(|signal| self.addresses.of(*signal).is_some());
+        carried.map(Signals::from).fold(Signals::NONE, Signals::with)
     }
 
     fn warnings(&self) -> Problems {
@@ -311,8 +331,7 @@ impl Plan<dyn Exporter> for HttpPlan {
 
 impl HttpPlan {
     pub(super) fn ready(self, context: &BuildContext) -> Result<Otlp, Fault> {
-        let secure = [&self.metrics, &self.logs].into_iter().flatten().any(|uri| uri.scheme_str() == Some("https"));
-        let tls = secure.then(|| Tls::new(&self.tls, b"http/1.1")).transpose();
+        let tls = self.addresses.secure().then(|| Tls::new(&self.tls, b"http/1.1")).transpose();
         let tls = tls.map_err(|wrong| Fault::new("cannot set up TLS").caused_by(wrong))?.map(Arc::new);
         let mut base = HeaderMap::new();
         base.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
@@ -324,8 +343,7 @@ impl HttpPlan {
             .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
         let send = Send(Arc::new(Sender {
             client: Client::new(Connector::new(self.dial, tls), self.client),
-            metrics: self.metrics,
-            logs: self.logs,
+            addresses: self.addresses,
             base,
             headers: self.headers,
             rules: self.rules,
@@ -355,12 +373,7 @@ impl Service<Parcel> for Send {
 
 impl Sender {
     async fn send(&self, parcel: Parcel) -> Result<Taken, Miss> {
-        let uri = match parcel.signal {
-            Signal::Metrics => &self.metrics,
-            Signal::Logs => &self.logs,
-            Signal::Traces => &None,
-        };
-        let Some(uri) = uri else {
+        let Some(uri) = self.addresses.of(parcel.signal) else {
             // The plan's signals keep pipelines of other signals away.
             return Err(Miss::Reject { why: format!("no endpoint for {:?}", parcel.signal) });
         };

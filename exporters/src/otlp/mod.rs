@@ -24,7 +24,7 @@ use pack::Packer;
 pub const HTTP: Factory<dyn Exporter> = Factory {
     kind: "otlp_http",
     aliases: &[],
-    about: "Pushes metrics and logs as OTLP over HTTP, in protobuf.",
+    about: "Pushes metrics, logs and traces as OTLP over HTTP, in protobuf.",
     plan: http::plan,
     schema: || schemars::schema_for!(http::Config),
 };
@@ -33,7 +33,7 @@ pub const HTTP: Factory<dyn Exporter> = Factory {
 pub const GRPC: Factory<dyn Exporter> = Factory {
     kind: "otlp_grpc",
     aliases: &["otlp"],
-    about: "Pushes metrics and logs as OTLP over gRPC.",
+    about: "Pushes metrics, logs and traces as OTLP over gRPC.",
     plan: grpc::plan,
     schema: || schemars::schema_for!(grpc::Config),
 };
@@ -77,6 +77,7 @@ impl Exporter for Otlp {
             let signal = match &batch.payload {
                 Payload::Metrics(_) => Signal::Metrics,
                 Payload::Logs(_) => Signal::Logs,
+                Payload::Traces(_) => Signal::Traces,
             };
             let body = self.packer.pack(&batch.payload)?;
             let parcel = Parcel { signal, body, items: batch.items() as u64, began: self.clock.now() };

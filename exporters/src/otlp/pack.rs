@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use config::{Problems, Section};
 use flate2::{Compress, Crc, FlushCompress, Status};
-use pdata::otlp::{MetricsEncoder, encode_logs};
+use pdata::otlp::{MetricsEncoder, encode_logs, encode_traces};
 use pipeline::{Payload, Refusal};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -157,6 +157,7 @@ fn encode(encoder: &mut MetricsEncoder, payload: &Payload, out: &mut Vec<u8>) {
     match payload {
         Payload::Metrics(metrics) => encoder.encode(metrics, out),
         Payload::Logs(logs) => encode_logs(logs, out),
+        Payload::Traces(traces) => encode_traces(traces, out),
     }
 }
 

@@ -10,12 +10,14 @@ mod histograms;
 mod logs;
 mod memo;
 mod reply;
+mod traces;
 mod wire;
 
 pub use decode::{Decoded, MetricsDecoder};
 pub use encode::MetricsEncoder;
 pub use logs::{decode_logs, encode_logs};
 pub use reply::{PartialSuccess, RpcStatus, decode_response, decode_status};
+pub use traces::{decode_traces, encode_traces};
 pub use wire::Malformed;
 
 /// How deep attribute values may nest; OTLP/JSON libraries allow 32 to 128, real telemetry nests 3.

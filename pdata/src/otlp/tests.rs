@@ -10,7 +10,7 @@ use crate::SeriesTable;
 
 mod strategies;
 
-use strategies::{logs, requests, sorted};
+use strategies::{logs, requests, sorted, traces};
 
 fn decode(body: &[u8]) -> Decoded<crate::Metrics> {
     MetricsDecoder::new(SeriesTable::with_defaults()).decode(body).expect("prost wrote it")
@@ -36,6 +36,23 @@ proptest! {
         encode_logs(&decoded.data, &mut bytes);
         let again = ExportLogsServiceRequest::decode(bytes.as_slice()).expect("prost can read it");
         prop_assert_eq!(strategies::flat_logs(again), strategies::flat_logs(request));
+    }
+
+    #[test]
+    fn spans_pass_untouched(request in traces()) {
+        let body = bytes::Bytes::from(request.encode_to_vec());
+        let decoded = decode_traces(body.clone()).expect("prost wrote it");
+        let mut bytes = Vec::new();
+        encode_traces(&decoded, &mut bytes);
+        prop_assert_eq!(&bytes, &body);
+        let spans = || request.resource_spans.iter().flat_map(|rs| &rs.scope_spans).flat_map(|ss| &ss.spans);
+        prop_assert_eq!(decoded.spans(), spans().count());
+        let (mut shown, mut spans) = (Vec::new(), spans());
+        decoded.each_span(|view| shown.push(spans.next().is_some_and(|span| {
+            view.name == span.name && view.trace_id == span.trace_id && view.span_id == span.span_id
+                && (view.start, view.end) == (span.start_time_unix_nano, span.end_time_unix_nano)
+        })));
+        prop_assert!(shown.into_iter().all(|same| same));
     }
 
     #[test]
@@ -68,6 +85,7 @@ proptest! {
         body.truncate(cut.index(body.len() + 1));
         MetricsDecoder::new(SeriesTable::with_defaults()).decode(&body).ok();
         decode_logs(&body).ok();
+        decode_traces(body.into()).ok();
     }
 }
 

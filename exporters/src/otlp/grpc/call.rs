@@ -34,6 +34,7 @@ struct Sender {
     client: Client,
     metrics: Uri,
     logs: Uri,
+    traces: Uri,
     base: HeaderMap,
     headers: HeaderSource,
     rules: Rules,
@@ -41,6 +42,7 @@ struct Sender {
 
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
 const LOGS: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
+const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
@@ -51,8 +53,8 @@ const DETAILS_MAX: usize = 8 << 10;
 impl Send {
     /// Calls over `client`, under the scheme and authority of `to`.
     pub(super) fn new(client: Client, to: &Uri, base: HeaderMap, headers: HeaderSource, rules: Rules) -> Self {
-        let (metrics, logs) = (path_under(to, METRICS), path_under(to, LOGS));
-        Self(Arc::new(Sender { client, metrics, logs, base, headers, rules }))
+        let [metrics, logs, traces] = [METRICS, LOGS, TRACES].map(|path| path_under(to, path));
+        Self(Arc::new(Sender { client, metrics, logs, traces, base, headers, rules }))
     }
 }
 
@@ -99,8 +101,7 @@ impl Sender {
         let uri = match parcel.signal {
             Signal::Metrics => &self.metrics,
             Signal::Logs => &self.logs,
-            // The plan's signals keep pipelines of traces away.
-            Signal::Traces => return Err(Miss::Reject { why: "traces are not carried".to_owned() }),
+            Signal::Traces => &self.traces,
         };
         let mut request = Request::new(Full::<Bytes>::new(parcel.body));
         *request.method_mut() = Method::POST;

@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use prost::Message as _;
 
-use super::telemetry::{gunzip, logs, logs_batch, metrics, metrics_batch, unzstd};
+use super::telemetry::{gunzip, logs, logs_batch, metrics, metrics_batch, traces_batch, unzstd};
 use super::*;
 
 fn partial(rejected_data_points: i64, error_message: &str) -> Reply {
@@ -138,8 +138,16 @@ async fn each_signal_may_have_an_address_of_its_own() {
     let (exporter, _) = http_exporter(&server, yaml);
     exporter.export(&metrics_batch()).await.unwrap();
     exporter.export(&logs_batch()).await.unwrap();
+    exporter.export(&traces_batch()).await.unwrap();
     let seen: Vec<_> = server.requests().iter().map(|seen| format!("{}{}", seen.authority, seen.path)).collect();
-    assert_eq!(seen, ["metrics.example/opentelemetry/v1/metrics/", "otel.example:4318/v1/logs"]);
+    let expected =
+        ["metrics.example/opentelemetry/v1/metrics/", "otel.example:4318/v1/logs", "otel.example:4318/v1/traces"];
+    assert_eq!(seen, expected);
+    assert_eq!(
+        gunzip(&server.requests()[2].body),
+        **traces_batch().traces().unwrap().body(),
+        "spans leave as they came"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,9 +50,10 @@ fn an_http_endpoint_is_a_url() {
 #[test]
 fn an_exporter_carries_the_signals_that_it_has_endpoints_for() {
     let signals = |yaml: &str| http(yaml).expect("a good section").signals();
-    assert_eq!(signals("endpoint: http://a"), Signals::METRICS.with(Signals::LOGS));
+    assert_eq!(signals("endpoint: http://a"), Signals::ALL);
     assert_eq!(signals("metrics_endpoint: http://a"), Signals::METRICS);
     assert_eq!(signals("logs_endpoint: http://a"), Signals::LOGS);
+    assert_eq!(signals("{traces_endpoint: http://a, logs_endpoint: http://b}"), Signals::LOGS.with(Signals::TRACES));
 }
 
 #[test]
@@ -88,7 +89,8 @@ fn addresses_of_the_hosts_cloud_are_refused_unless_asked_for() {
 #[test]
 fn keys_that_are_not_supported_are_told_and_not_ignored() {
     let yaml = "\
-traces_endpoint: http://a
+endpoint: http://a
+profiles_endpoint: http://a
 auth: {authenticator: bearertokenauth}
 proxy_url: http://proxy
 encoding: json
@@ -99,7 +101,7 @@ compresion: gzip
     assert_eq!(
         http_with(&yaml.replace("compresion: gzip\n", "")),
         [
-            "otlp_http::traces_endpoint: `traces_endpoint` is not supported yet",
+            "otlp_http::profiles_endpoint: `profiles_endpoint` is not supported yet",
             "otlp_http::auth: `auth` is not supported yet",
             "otlp_http::proxy_url: `proxy_url` is not supported yet",
             "otlp_http::encoding: the encoding \"json\" is not supported yet",

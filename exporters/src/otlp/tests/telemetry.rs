@@ -14,7 +14,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use pdata::SeriesTable;
-use pdata::otlp::{MetricsDecoder, decode_logs};
+use pdata::otlp::{MetricsDecoder, decode_logs, decode_traces};
 use pipeline::Batch;
 use prost::Message as _;
 
@@ -140,6 +140,12 @@ pub(super) fn metrics_batch() -> Batch {
 /// Two records.
 pub(super) fn logs_batch() -> Batch {
     Batch::new(decode_logs(&logs().encode_to_vec()).unwrap().data, NOW)
+}
+
+/// One span, beside a field that no version of OTLP knows.
+pub(super) fn traces_batch() -> Batch {
+    let body: &[u8] = b"\x0a\x19\x12\x17\x12\x11\x12\x08\x01\x02\x03\x04\x05\x06\x07\xff\x2a\x05check\xfa\x3f\x01x";
+    Batch::new(decode_traces(body.into()).unwrap(), NOW)
 }
 
 pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {

@@ -2,6 +2,7 @@
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, any_value};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -10,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     exponential_histogram_data_point::Buckets, metric, number_data_point, summary_data_point::ValueAtQuantile,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 
@@ -223,4 +225,52 @@ pub(super) fn flat_logs(request: ExportLogsServiceRequest) -> Vec<(Option<Resour
         resource.scope_logs.into_iter().flat_map(|scope| scope.log_records).map(move |record| (above.clone(), record))
     });
     each.collect()
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    let event = (any::<u64>(), ".{0,8}", attributes(), any::<u32>()).prop_map(
+        |(time_unix_nano, name, attributes, dropped_attributes_count)| span::Event {
+            time_unix_nano,
+            name,
+            attributes,
+            dropped_attributes_count,
+        },
+    );
+    let link = (any::<[u8; 16]>(), any::<[u8; 8]>(), ".{0,4}", attributes()).prop_map(
+        |(trace_id, span_id, trace_state, attributes)| span::Link {
+            trace_id: trace_id.to_vec(),
+            span_id: span_id.to_vec(),
+            trace_state,
+            attributes,
+            ..span::Link::default()
+        },
+    );
+    let ids = (any::<[u8; 16]>(), any::<[u8; 8]>(), any::<u64>(), any::<u64>());
+    let status = (".{0,4}", 0..3).prop_map(|(message, code)| Status { message, code });
+    (ids, ".{0,8}", 0..6, attributes(), vec(event, 0..3), vec(link, 0..2), proptest::option::of(status), any::<u32>())
+        .prop_map(|((trace_id, span_id, start, end), name, kind, attributes, events, links, status, flags)| Span {
+            trace_id: trace_id.to_vec(),
+            span_id: span_id.to_vec(),
+            name,
+            kind,
+            start_time_unix_nano: start,
+            end_time_unix_nano: end,
+            attributes,
+            events,
+            links,
+            status,
+            flags,
+            ..Span::default()
+        })
+}
+
+/// Requests with spans as senders may make them.
+pub(crate) fn traces() -> impl Strategy<Value = ExportTraceServiceRequest> {
+    let scope = vec(span(), 0..4).prop_map(|spans| ScopeSpans { spans, ..ScopeSpans::default() });
+    let resource = (vec(scope, 0..3), attributes()).prop_map(|(scope_spans, attributes)| ResourceSpans {
+        resource: Some(Resource { attributes, ..Resource::default() }),
+        scope_spans,
+        schema_url: "https://example.com/schema".to_owned(),
+    });
+    vec(resource, 0..3).prop_map(|resource_spans| ExportTraceServiceRequest { resource_spans })
 }

@@ -1,0 +1,67 @@
+//! Spans on the wire: counted and looked over, not taken apart.
+
+use bytes::Bytes;
+
+use super::wire::{Fields, Malformed};
+use crate::traces::{SpanView, Traces};
+
+/// Takes in a whole `ExportTraceServiceRequest`.
+///
+/// # Errors
+/// When the bytes are no valid message down to the fields of spans; nothing of it is taken then.
+pub fn decode_traces(body: Bytes) -> Result<Traces, Malformed> {
+    let mut spans = 0;
+    walk(&body, &mut |message| {
+        span(message)?;
+        spans += 1;
+        Ok(())
+    })?;
+    Ok(Traces::of(body, spans))
+}
+
+/// Appends an `ExportTraceServiceRequest` with all spans to `out`: the one it came as.
+pub fn encode_traces(traces: &Traces, out: &mut Vec<u8>) {
+    out.extend_from_slice(traces.body());
+}
+
+impl Traces {
+    /// Shows each span, in the order they stand.
+    pub fn each_span(&self, mut each: impl FnMut(SpanView<'_>)) {
+        let shown = walk(self.body(), &mut |message| {
+            each(span(message)?);
+            Ok(())
+        });
+        debug_assert!(shown.is_ok(), "these bytes were looked over when they came in");
+    }
+}
+
+/// `resource_spans` (1) → `scope_spans` (2) → `spans` (2).
+fn walk(body: &[u8], each: &mut impl FnMut(&[u8]) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    nested(body, 1, &mut |resource| nested(resource, 2, &mut |scope| nested(scope, 2, each)))
+}
+
+fn nested(message: &[u8], number: u32, each: &mut impl FnMut(&[u8]) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        if field.number == number {
+            each(field.payload.bytes()?)?;
+        }
+    }
+    Ok(())
+}
+
+fn span(message: &[u8]) -> Result<SpanView<'_>, Malformed> {
+    let mut view = SpanView { name: "", trace_id: &[], span_id: &[], start: 0, end: 0 };
+    let mut fields = Fields::of(message);
+    while let Some(field) = fields.next()? {
+        match field.number {
+            1 => view.trace_id = field.payload.bytes()?,
+            2 => view.span_id = field.payload.bytes()?,
+            5 => view.name = field.payload.text()?,
+            7 => view.start = field.payload.fixed64()?,
+            8 => view.end = field.payload.fixed64()?,
+            _ => {}
+        }
+    }
+    Ok(view)
+}
