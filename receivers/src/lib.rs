@@ -11,6 +11,12 @@ mod breaker;
 mod events;
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 mod sql_query;
+#[cfg(feature = "webhook")]
+mod webhook;
+
+#[cfg(feature = "webhook")]
+#[doc(hidden)]
+pub use webhook::measure as webhook_measure;
 
 /// The receivers of this build.
 pub const ALL: &[Factory<dyn Receiver>] = &[

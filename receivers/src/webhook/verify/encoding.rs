@@ -1,0 +1,106 @@
+//! How codes are written in headers.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::keys::{Algorithm, Code};
+
+/// How a code is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Encoding {
+    /// Hexadecimal, in either case.
+    #[default]
+    Hex,
+    /// RFC 4648 section 4, with or without padding.
+    Base64,
+    /// RFC 4648 section 5, with or without padding.
+    Base64Url,
+}
+
+/// Padding says nothing that the length does not; bits behind the last byte must be zero, so no two texts are one code
+/// but for it.
+const CONFIG: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, CONFIG);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG);
+
+impl Encoding {
+    /// The code that a text stands for; none when the text is not written this way or is no code of the algorithm.
+    pub(super) fn decode(self, algorithm: Algorithm, text: &str) -> Option<Code> {
+        Code::written(algorithm, |buffer| match self {
+            Self::Hex => hex(text, buffer),
+            Self::Base64 => BASE64.decode_slice(text, buffer).ok(),
+            Self::Base64Url => BASE64_URL.decode_slice(text, buffer).ok(),
+        })
+    }
+}
+
+/// Bytes of base64 as secrets are handed out.
+///
+/// # Errors
+/// When the text is not base64.
+pub(super) fn base64_bytes(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    BASE64.decode(text)
+}
+
+fn hex(text: &str, buffer: &mut [u8]) -> Option<usize> {
+    let digits = text.as_bytes();
+    if !digits.len().is_multiple_of(2) || digits.len() / 2 > buffer.len() {
+        return None;
+    }
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    for (byte, pair) in buffer.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(digits.len() / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_code_is_read_in_all_its_spellings_and_in_no_other() {
+        let reads = |encoding: Encoding, text: &str| encoding.decode(Algorithm::Sha1, text).is_some();
+        for (encoding, text, read) in [
+            (Encoding::Hex, "00112233445566778899aabbccddeeff00112233", true),
+            (Encoding::Hex, "00112233445566778899AABBCCDDEEFF00112233", true),
+            (Encoding::Hex, "00112233445566778899aabbccddeeff0011223", false),
+            (Encoding::Hex, "00112233445566778899aabbccddeeff001122", false),
+            (Encoding::Hex, "00112233445566778899aabbccddeeff0011223344", false),
+            (Encoding::Hex, "00112233445566778899aabbccddeeff0011223g", false),
+            (Encoding::Hex, "", false),
+            (Encoding::Base64, "ABEiM0RVZneImaq7zN3u/wARIjM=", true),
+            (Encoding::Base64, "ABEiM0RVZneImaq7zN3u/wARIjM", true),
+            (Encoding::Base64, "ABEiM0RVZneImaq7zN3u/wARIjN=", false), // a bit behind the last byte
+            (Encoding::Base64, "ABEiM0RVZneImaq7zN3u_wARIjM=", false),
+            (Encoding::Base64, "ABEiM0RVZneImaq7zN3u/wARIg==", false),
+            (Encoding::Base64, "", false),
+            (Encoding::Base64Url, "ABEiM0RVZneImaq7zN3u_wARIjM=", true),
+            (Encoding::Base64Url, "ABEiM0RVZneImaq7zN3u_wARIjM", true),
+            (Encoding::Base64Url, "ABEiM0RVZneImaq7zN3u/wARIjM", false),
+        ] {
+            assert_eq!(reads(encoding, text), read, "{encoding:?} {text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in ".{0,200}", padded in "[A-Za-z0-9+/_-]{0,120}={0,3}") {
+            for text in [&text, &padded] {
+                for algorithm in [Algorithm::Sha1, Algorithm::Sha256, Algorithm::Sha512] {
+                    for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+                        let code = encoding.decode(algorithm, text);
+                        prop_assert!(code.is_none() || text.len() >= algorithm.bytes());
+                    }
+                }
+            }
+        }
+    }
+}
