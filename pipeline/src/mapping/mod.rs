@@ -8,10 +8,14 @@
 //! keyed hash of its key cells and one comparison, and allocates nothing. The mapper holds the series of the last successful
 //! read, so it knows which of them are gone and gives those an end marker.
 //!
+//! Records that are counted rather than shown (events, rows that are read once) become tallies of a ledger: module `counted`.
+//!
 //! Points are made when the last record has been taken, not before: who reads a database must not wait for a full inbox with a
 //! transaction open, duplicates can be merged wherever they stand, and a failed read leaves nothing behind.
 
 mod columns;
+#[cfg(feature = "ledger")]
+pub mod counted;
 mod held;
 mod histogram;
 mod key;
@@ -19,6 +23,7 @@ mod logs;
 mod mapper;
 mod outcome;
 mod rule;
+pub mod select;
 mod tally;
 mod value;
 
@@ -55,6 +60,20 @@ pub enum Cell<'a> {
     Bytes(&'a [u8]),
     /// A point in time.
     Time(UnixNanos),
+}
+
+/// What a number that stands for a time counts since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds, with a fraction or without.
+    #[default]
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
 }
 
 impl Record for [Cell<'_>] {

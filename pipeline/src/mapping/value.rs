@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use pdata::{Number, UnixNanos, ValueRef};
 
-use super::{Cell, ValueType};
+use super::{Cell, TimeUnit, ValueType};
 
 /// The number in a cell, or what is wrong with it. NULL is the caller's.
 pub(super) fn number(cell: Cell<'_>, read: ValueType) -> Result<Number, NotANumber> {
@@ -63,22 +63,82 @@ fn parsed(bytes: &[u8], read: ValueType) -> Result<Number, NotANumber> {
 
 /// A cell as the text of an attribute. `None` for NULL; whether bad UTF-8 was replaced.
 pub(super) fn text(cell: Cell<'_>) -> Option<(Cow<'_, str>, bool)> {
-    let text = match cell {
-        Cell::Null => return None,
+    match cell {
+        Cell::Null => None,
         Cell::Text(bytes) | Cell::Bytes(bytes) => {
             let text = String::from_utf8_lossy(bytes);
             let replaced = matches!(text, Cow::Owned(_));
-            return Some((text, replaced));
+            Some((text, replaced))
         }
-        Cell::Bool(flag) => flag.to_string(),
-        Cell::Int(int) => int.to_string(),
+        cell => {
+            let mut text = Vec::new();
+            put_text(cell, &mut text);
+            Some((Cow::Owned(String::from_utf8(text).unwrap_or_default()), false))
+        }
+    }
+}
+
+/// Appends the text of a cell as it is; nothing for NULL. Allocates only where `out` is too small, and for times.
+pub(super) fn put_text(cell: Cell<'_>, out: &mut Vec<u8>) {
+    use std::io::Write as _;
+    let written = match cell {
+        Cell::Null => Ok(()),
+        Cell::Text(bytes) | Cell::Bytes(bytes) => out.write_all(bytes),
+        Cell::Bool(flag) => write!(out, "{flag}"),
+        Cell::Int(int) => write!(out, "{int}"),
         // The Collector prints 4.0 as 4 in attributes.
-        Cell::Double(double) => {
-            whole(double).map_or_else(|| ValueRef::Double(double).to_string(), |int| int.to_string())
-        }
-        Cell::Time(time) => rfc3339(time),
+        Cell::Double(double) => match whole(double) {
+            Some(int) => write!(out, "{int}"),
+            None => write!(out, "{}", ValueRef::Double(double)),
+        },
+        Cell::Time(time) => out.write_all(rfc3339(time).as_bytes()),
     };
-    Some((Cow::Owned(text), false))
+    written.expect("a Vec takes all that is written");
+}
+
+/// The time in a cell whose numbers count `unit`; `None` when there is none, or it lies outside 1970 to 2500.
+pub(super) fn time_in(cell: Cell<'_>, unit: TimeUnit) -> Option<UnixNanos> {
+    let time = match cell {
+        Cell::Time(time) => time,
+        Cell::Int(int) => unit.whole(int)?,
+        Cell::Double(double) => unit.fraction(double)?,
+        Cell::Text(bytes) | Cell::Bytes(bytes) => {
+            let text = std::str::from_utf8(bytes).ok()?.trim();
+            match (text.parse(), text.parse()) {
+                (Ok(int), _) => unit.whole(int)?,
+                (_, Ok(double)) => unit.fraction(double)?,
+                _ => parse_time(text)?,
+            }
+        }
+        Cell::Null | Cell::Bool(_) => return None,
+    };
+    (time <= LATEST).then_some(time)
+}
+
+/// The year 2500: a number past it was read in the wrong unit.
+const LATEST: UnixNanos = UnixNanos(16_725_225_600_000_000_000);
+
+impl TimeUnit {
+    const fn nanos(self) -> u64 {
+        match self {
+            Self::Seconds => 1_000_000_000,
+            Self::Millis => 1_000_000,
+            Self::Micros => 1_000,
+            Self::Nanos => 1,
+        }
+    }
+
+    fn whole(self, int: i64) -> Option<UnixNanos> {
+        u64::try_from(int).ok()?.checked_mul(self.nanos()).map(UnixNanos)
+    }
+
+    fn fraction(self, double: f64) -> Option<UnixNanos> {
+        let whole = double.trunc();
+        // Whole part and fraction apart: seconds since 1970 with nanoseconds do not fit a double.
+        (0.0..1e19).contains(&whole).then_some(())?;
+        let fraction = ((double - whole) * self.nanos() as f64).round() as u64;
+        (whole as u64).checked_mul(self.nanos())?.checked_add(fraction).map(UnixNanos)
+    }
 }
 
 /// The time in a cell: a whole number counts nanoseconds since 1970, as in the Collector; text is RFC 3339 or what SQLite's
@@ -221,6 +281,21 @@ mod tests {
         ] {
             assert_eq!(at(wrong), None, "{wrong}");
         }
+    }
+
+    #[test]
+    fn numbers_are_times_in_the_unit_that_is_told() {
+        let seconds = |cell| time_in(cell, TimeUnit::Seconds).map(|time| time.0);
+        assert_eq!(seconds(Cell::Int(1_700_000_000)), Some(1_700_000_000_000_000_000));
+        assert_eq!(seconds(Cell::Double(1_700_000_000.25)), Some(1_700_000_000_250_000_000));
+        assert_eq!(seconds(Cell::Text(b"1700000000.5")), Some(1_700_000_000_500_000_000));
+        assert_eq!(seconds(Cell::Text(b"2023-11-14T22:13:20Z")), Some(1_700_000_000_000_000_000));
+        let millis = |cell| time_in(cell, TimeUnit::Millis).map(|time| time.0);
+        assert_eq!(millis(Cell::Int(1_700_000_000_123)), Some(1_700_000_000_123_000_000));
+        for wrong in [Cell::Null, Cell::Bool(true), Cell::Int(-1), Cell::Double(f64::NAN), Cell::Text(b"soon")] {
+            assert_eq!(seconds(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(seconds(Cell::Int(1_700_000_000_123)), None, "milliseconds read as seconds are past the year 2500");
     }
 
     #[test]
