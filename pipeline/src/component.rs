@@ -61,6 +61,12 @@ pub trait Plan<C: ?Sized>: Send {
         Problems::default()
     }
 
+    /// Asks what it would connect to whether it can work with it as planned: databases whether its statements would run. `None`
+    /// when it does not connect, or connecting tells nothing. Reads no data and moves nothing; each single thing that is asked gets `time`.
+    fn connect(&self, _time: std::time::Duration) -> Option<BoxFuture<'static, Problems>> {
+        None
+    }
+
     /// Makes the component. May open sockets through the context and allocate; must not spawn, and must not touch the network.
     ///
     /// # Errors

@@ -79,6 +79,12 @@ pub(super) struct RunArgs {
 pub(super) struct ValidateArgs {
     #[command(flatten)]
     pub(super) config: ConfigArgs,
+    /// When the configuration is sound, ask the databases it names too whether they take its queries. Nothing is read or moved.
+    #[arg(long)]
+    pub(super) connect: bool,
+    /// With --connect: how long each database may take.
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(super) connect_timeout: Duration,
     /// How problems are told: text on standard error, or JSON on standard output.
     #[arg(long, value_enum, default_value_t)]
     pub(super) format: ProblemFormat,

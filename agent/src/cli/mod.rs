@@ -3,6 +3,7 @@
 //! Without a verb it runs, as `otelcol` does. [`Exit`] lists the exit codes; `docs/cli.md` is for users.
 
 mod arguments;
+mod connect;
 mod gates;
 mod healthcheck;
 #[cfg(feature = "ledger")]

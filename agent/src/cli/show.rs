@@ -6,7 +6,7 @@ use std::io::Write;
 use config::{Loaded, Problems, Section};
 
 use super::arguments::{ConfigFormat, PrintArgs, ProblemFormat, ValidateArgs};
-use super::{Exit, print, source};
+use super::{Exit, connect, print, source};
 use crate::registry::{Class, Registry};
 
 /// Finds everything that start-up would refuse.
@@ -15,7 +15,17 @@ pub(super) fn validate(args: &ValidateArgs, registry: Registry, out: &mut dyn Wr
         Ok(source) => source,
         Err(exit) => return exit,
     };
-    let examined = source.examine();
+    let mut examined = source.examine();
+    if let (true, Some(plan)) = (args.connect, &examined.plan) {
+        match connect::ask(plan, args.connect_timeout.get()) {
+            Ok(problems) => examined.problems.extend(problems),
+            Err(fault) => {
+                writeln!(err, "error: {fault}").ok();
+                return Exit::Failure;
+            }
+        }
+        examined.problems.sort();
+    }
     let (problems, files) = (&examined.problems, &examined.loaded.files);
     match args.format {
         ProblemFormat::Json => {
@@ -26,7 +36,7 @@ pub(super) fn validate(args: &ValidateArgs, registry: Registry, out: &mut dyn Wr
             writeln!(err, "{}", problems.render(files).trim_end()).ok();
         }
     }
-    if examined.plan.is_some() { Exit::Success } else { Exit::Failure }
+    if examined.plan.is_some() && !problems.has_errors() { Exit::Success } else { Exit::Failure }
 }
 
 /// Prints the effective configuration. Mistakes in components do not matter, as long as it can be read.

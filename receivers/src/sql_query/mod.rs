@@ -15,8 +15,10 @@
 //! what weir adds. One query of one receiver is one source: each read of it is a collection with a sequence number.
 
 pub(crate) mod check;
+mod check_connected;
 mod check_database;
 mod check_metric;
+mod describe;
 pub(crate) mod driver;
 mod each;
 mod group;
@@ -35,6 +37,7 @@ mod vitals;
 mod want;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::{Problems, Section};
 use futures_util::future::join_all;
@@ -53,15 +56,20 @@ pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
 };
 
 fn plan(section: &Section) -> Planned<dyn Receiver> {
-    Ok(Box::new(SqlPlan(check::check(section)?)))
+    Ok(Box::new(SqlPlan { checked: check::check(section)?, section: section.clone() }))
 }
 
-struct SqlPlan(Checked);
+struct SqlPlan {
+    checked: Checked,
+    /// Where things stand, for what only the databases can tell.
+    section: Section,
+}
 
 impl Plan<dyn Receiver> for SqlPlan {
     fn signals(&self) -> Signals {
-        let has_logs = self.0.queries.iter().any(|query| !query.logs.is_empty());
-        let has_metrics = self.0.self_metrics || self.0.queries.iter().any(|query| !query.metrics.metrics.is_empty());
+        let has_logs = self.checked.queries.iter().any(|query| !query.logs.is_empty());
+        let has_metrics =
+            self.checked.self_metrics || self.checked.queries.iter().any(|query| !query.metrics.metrics.is_empty());
         match (has_metrics, has_logs) {
             (true, true) => Signals::METRICS.with(Signals::LOGS),
             (false, true) => Signals::LOGS,
@@ -70,18 +78,22 @@ impl Plan<dyn Receiver> for SqlPlan {
     }
 
     fn collects(&self) -> Collects {
-        match self.0.pace {
+        match self.checked.pace {
             Pace::Interval { .. } => Collects::Interval,
             Pace::OnScrape { .. } => Collects::OnDemand,
         }
     }
 
     fn warnings(&self) -> Problems {
-        self.0.warnings.clone()
+        self.checked.warnings.clone()
+    }
+
+    fn connect(&self, time: Duration) -> Option<BoxFuture<'static, Problems>> {
+        Some(Box::pin(check_connected::check(self.section.clone(), self.checked.clone(), time)))
     }
 
     fn build(self: Box<Self>, context: BuildContext) -> Result<Box<dyn Receiver>, Fault> {
-        Ok(Box::new(SqlQuery { checked: self.0, context }))
+        Ok(Box::new(SqlQuery { checked: self.checked, context }))
     }
 }
 

@@ -8,6 +8,7 @@ use pipeline::BoxFuture;
 use pipeline::mapping::MapError;
 use tokio::time::Instant;
 
+use super::describe::Description;
 use super::intake::{Cells, Intake};
 
 /// A database that can be read.
@@ -15,6 +16,13 @@ pub(crate) trait Source: Send + Sync {
     /// Runs the queries of a job one after another and gives every query back, in order, with what came of it. The future must
     /// end within the job's deadlines; when it is dropped, the reading stops.
     fn read(&self, job: Job) -> BoxFuture<'static, Vec<Done>>;
+
+    /// Asks what statements would give, and runs none of them: for `weir validate --connect`. The future must end within `time`.
+    fn describe(&self, _statements: Vec<Arc<str>>, _time: Duration) -> BoxFuture<'static, Description> {
+        Box::pin(async {
+            Err(ReadError::new(Reason::Unavailable, "this driver tells nothing of statements that do not run"))
+        })
+    }
 
     /// Ends what the driver runs in the background. Reads in progress are interrupted.
     fn close(&self) -> BoxFuture<'static, ()>;

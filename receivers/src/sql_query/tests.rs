@@ -1,5 +1,6 @@
 //! The receiver as a whole: on a scripted source with a stepped clock, and on real databases.
 
+mod connected;
 mod databases;
 mod schedules;
 
@@ -21,6 +22,10 @@ fn checked(yaml: &str) -> Checked {
     check::check(&Section::from_yaml(ID, yaml).unwrap()).unwrap_or_else(|problems| panic!("{problems}"))
 }
 
+fn plan_of(checked: Checked) -> SqlPlan {
+    SqlPlan { checked, section: Section::empty(ID.parse().unwrap()) }
+}
+
 fn problems(yaml: &str) -> Problems {
     match Section::from_yaml(ID, yaml).and_then(|section| check::check(&section)) {
         Ok(checked) => checked.warnings,
@@ -38,7 +43,7 @@ struct Running {
 
 impl Running {
     fn start(checked: Checked, sources: Vec<Arc<dyn source::Source>>, change: impl FnOnce(&mut BuildContext)) -> Self {
-        let collects = SqlPlan(checked.clone()).collects();
+        let collects = plan_of(checked.clone()).collects();
         let (desk, port) = CollectionDesk::pair(ID, collects);
         let mut context = context(ID);
         context.desk = Some(desk);
@@ -375,10 +380,10 @@ queries:
 
 #[test]
 fn signals_follow_what_the_queries_make() {
-    let signals = |yaml: &str| SqlPlan(checked(yaml)).signals();
+    let signals = |yaml: &str| plan_of(checked(yaml)).signals();
     assert_eq!(signals(ONE), Signals::METRICS);
     let logs = "driver: sqlite\ndatasource: x\nqueries: [{sql: s, logs: [{body_column: b}]}]\n";
     assert_eq!(signals(logs), Signals::METRICS.with(Signals::LOGS));
     assert_eq!(signals(&format!("{logs}self_metrics: false\n")), Signals::LOGS);
-    assert_eq!(SqlPlan(checked(ONE)).collects(), Collects::Interval);
+    assert_eq!(plan_of(checked(ONE)).collects(), Collects::Interval);
 }

@@ -10,6 +10,7 @@ use super::dsn::Dsn;
 use super::error::{ServerError, Trouble};
 use super::out::Out;
 use super::wire::Wire;
+use crate::sql_query::describe::Described;
 use crate::sql_query::intake::Intake;
 use crate::sql_query::source::{ReadError, Reason};
 
@@ -136,6 +137,23 @@ impl Connection {
         intake: &Intake,
         limits: Limits,
     ) -> Result<(Vec<Column>, usize), Trouble> {
+        let (columns, wanted) = self.parse(sql, limits, |body| Column::all(body, intake)).await?;
+        let statement = |why: String| Trouble::Ours(ReadError::new(Reason::Statement, why), false);
+        // One that does without the last columns of a loop is in order.
+        if wanted > given {
+            return Err(statement(format!("the statement has {wanted} parameters ($1, …) and gets {given}")));
+        }
+        let columns = columns.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))?;
+        Ok((columns, wanted))
+    }
+
+    /// Has the server read a statement; gives what `read` makes of its columns, if it has any, and the number of its parameters.
+    async fn parse<T>(
+        &mut self,
+        sql: &str,
+        limits: Limits,
+        read: impl Fn(&[u8]) -> Result<T, Trouble>,
+    ) -> Result<(Option<T>, usize), Trouble> {
         let mut out = Out::default();
         let limited = self.limit(&mut out, limits);
         out.parse_and_describe(sql);
@@ -150,7 +168,7 @@ impl Connection {
                 (b'1' | b'n', _) => {}
                 (b't', body) => wanted = usize::from(Bytes(body).u16()?),
                 (b'T', body) => {
-                    columns = match Column::all(body, intake) {
+                    columns = match read(body) {
                         Err(error @ Trouble::Ours(..)) => Err(error),
                         other => Ok(Some(other?)),
                     }
@@ -159,17 +177,39 @@ impl Connection {
                     let error = ServerError::parse(body);
                     return Err(self.failed(error).await);
                 }
-                (b'Z', _) => break,
+                (b'Z', _) => return Ok((columns?, wanted)),
                 _ => return Err(UNEXPECTED),
             }
         }
-        let statement = |why: String| Trouble::Ours(ReadError::new(Reason::Statement, why), false);
-        // One that does without the last columns of a loop is in order.
-        if wanted > given {
-            return Err(statement(format!("the statement has {wanted} parameters ($1, …) and gets {given}")));
+    }
+
+    /// What a statement would give, without running it.
+    pub(super) async fn look_at(&mut self, sql: &str, limits: Limits) -> Result<Described, Trouble> {
+        let (columns, parameters) = self.parse(sql, limits, decode::described).await?;
+        Ok(Described { columns: columns.unwrap_or_default(), parameters })
+    }
+
+    /// Has the server plan what was [looked at](Self::look_at) last: only then it says what the role may not read.
+    pub(super) async fn plan(&mut self, parameters: usize) -> Result<(), Trouble> {
+        let mut out = Out::default();
+        out.bind_only(&vec![None; parameters]);
+        self.wire.send(&out).await?;
+        loop {
+            match self.wire.next().await? {
+                (b'2', _) => {}
+                (b'E', body) => {
+                    let error = ServerError::parse(body);
+                    return Err(self.failed(error).await);
+                }
+                (b'Z', _) => return Ok(()),
+                _ => return Err(UNEXPECTED),
+            }
         }
-        let columns = columns?.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))?;
-        Ok((columns, wanted))
+    }
+
+    /// Sets something for the rest of the transaction, and for what is [recovered](Self::recover) to.
+    pub(super) async fn set(&mut self, statement: &str) -> Result<(), Trouble> {
+        self.run(&format!("{statement}; SAVEPOINT weir")).await
     }
 
     /// Says other limits for what follows, in the same breath; whether there will be an answer to it.

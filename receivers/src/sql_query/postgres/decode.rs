@@ -10,6 +10,7 @@ use pipeline::mapping::{Cell, Record};
 
 use super::error::Trouble;
 use super::out::Format;
+use crate::sql_query::describe::{self, Kind};
 use crate::sql_query::intake::Intake;
 use crate::sql_query::source::{ReadError, Reason};
 use crate::sql_query::want::Want;
@@ -126,6 +127,38 @@ impl Column {
             Shape::Text | Shape::Unused => Format::Text,
             _ => Format::Binary,
         }
+    }
+}
+
+/// Reads a RowDescription for what it says of the types.
+pub(super) fn described(body: &[u8]) -> Result<Vec<describe::Column>, Trouble> {
+    let mut read = Bytes(body);
+    let count = read.u16()?;
+    let one = |_| {
+        let name = String::from_utf8_lossy(read.until_zero()?).into();
+        read.take(6)?;
+        let oid = u32::from_be_bytes(read.array()?);
+        read.take(8)?;
+        Ok(describe::Column { name, kind: kind(oid) })
+    };
+    (0..count).map(one).collect()
+}
+
+fn kind(oid: u32) -> Kind {
+    let text = |name: &str| Kind::Text(name.into());
+    match oid {
+        18 => text("\"char\""),
+        19 => text("name"),
+        25 => text("text"),
+        114 => text("json"),
+        1042 => text("char"),
+        1043 => text("varchar"),
+        3802 => text("jsonb"),
+        _ if Shape::of(oid, Want::Number) != Shape::Text => Kind::Number,
+        _ => match NO_NUMBERS.iter().find(|(known, _)| *known == oid) {
+            Some((_, name)) => Kind::NoNumber((*name).into()),
+            None => Kind::Unknown,
+        },
     }
 }
 

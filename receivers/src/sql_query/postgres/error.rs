@@ -81,6 +81,22 @@ impl ServerError {
 }
 
 impl Trouble {
+    /// Where in the statement, in characters from its beginning.
+    pub(super) fn position(&self) -> Option<usize> {
+        match self {
+            Self::Server(error) => error.position?.checked_sub(1),
+            _ => None,
+        }
+    }
+
+    /// The server's SQLSTATE.
+    pub(super) fn code(&self) -> &str {
+        match self {
+            Self::Server(error) => &error.code,
+            _ => "",
+        }
+    }
+
     /// Whether the connection is of no use after it.
     pub(super) fn breaks(&self) -> bool {
         match self {

@@ -67,6 +67,18 @@ impl Out {
 
     /// Runs the unnamed statement. Parameters go as text: the server has worked out their types.
     pub(super) fn bind_and_execute(&mut self, parameters: &[Option<Box<str>>], formats: impl Iterator<Item = Format>) {
+        self.bind(parameters, formats);
+        self.message(b'E', |out| out.extend([0; 5]));
+        self.sync();
+    }
+
+    /// Plans the unnamed statement with these parameters, and looks at what the role may do, without running it.
+    pub(super) fn bind_only(&mut self, parameters: &[Option<Box<str>>]) {
+        self.bind(parameters, std::iter::empty());
+        self.sync();
+    }
+
+    fn bind(&mut self, parameters: &[Option<Box<str>>], formats: impl Iterator<Item = Format>) {
         self.message(b'B', |out| {
             out.extend([0, 0, 0, 0]);
             out.extend(count(parameters.len()));
@@ -83,8 +95,6 @@ impl Out {
             out.extend(count(formats.len()));
             formats.iter().for_each(|format| out.extend((*format as i16).to_be_bytes()));
         });
-        self.message(b'E', |out| out.extend([0; 5]));
-        self.sync();
     }
 
     pub(super) fn sync(&mut self) {

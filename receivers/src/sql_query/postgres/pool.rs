@@ -1,5 +1,7 @@
 //! The connections of one receiver to one database, and who gets which.
 
+mod describe;
+
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use super::Setup;
 use super::connect;
 use super::connection::{Connection, Limits};
 use super::error::{Asked, TIME_UP, Trouble};
+use crate::sql_query::describe::Description;
 use crate::sql_query::source::{Done, Job, ReadError, Reason, Source, Work, refuse};
 
 /// The driver: at most so many connections, opened when they are needed and kept.
@@ -80,6 +83,11 @@ impl Source for Postgres {
     fn read(&self, job: Job) -> BoxFuture<'static, Vec<Done>> {
         let pool = self.0.clone();
         Box::pin(async move { pool.read(job).await })
+    }
+
+    fn describe(&self, statements: Vec<Arc<str>>, time: Duration) -> BoxFuture<'static, Description> {
+        let pool = self.0.clone();
+        Box::pin(async move { pool.describe(statements, time).await })
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

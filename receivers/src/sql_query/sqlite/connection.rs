@@ -14,8 +14,9 @@ use rusqlite::limits::Limit;
 use rusqlite::types::ValueRef;
 use rusqlite::{OpenFlags, Row};
 
-use super::error::{Asked, over, tell};
+use super::error::{Asked, offset, over, tell};
 use super::watch::Watch;
+use crate::sql_query::describe::{Column, Described, Kind, Refused};
 use crate::sql_query::intake::Intake;
 use crate::sql_query::source::{ReadError, Reason};
 
@@ -109,6 +110,19 @@ impl Connection {
         self.sqlite.execute_batch("ROLLBACK").ok();
     }
 
+    /// What a statement would give. Preparing reads the schema and nothing else.
+    pub(super) fn describe(&self, sql: &str, settings: &Settings, watch: &Watch) -> Result<Described, Refused> {
+        let statement = self.sqlite.prepare(sql).map_err(|error| {
+            let (path, max_cell_bytes) = (&*settings.path, settings.max_cell_bytes);
+            let told = tell(&error, Asked { path, max_cell_bytes, over: watch.over(), opened: true });
+            Refused { error: told, at: offset(&error) }
+        })?;
+        let columns = statement.columns();
+        let column =
+            |column: &rusqlite::Column<'_>| Column { name: column.name().into(), kind: kind(column.decl_type()) };
+        Ok(Described { columns: columns.map(|one| column(&one)).collect(), parameters: statement.parameter_count() })
+    }
+
     /// Reads one query into `intake`.
     pub(super) fn read(
         &self,
@@ -166,6 +180,18 @@ impl Record for SqliteRow<'_> {
             // An index past the row cannot come: indices are made from this result's columns.
             Ok(ValueRef::Null) | Err(_) => Cell::Null,
         }
+    }
+}
+
+/// By the column's affinity (sqlite.org/datatype3.html, 3.1): text affinity makes text of every number.
+fn kind(declared: Option<&str>) -> Kind {
+    let Some(declared) = declared else { return Kind::Unknown };
+    let has = |part: &str| declared.to_ascii_uppercase().contains(part);
+    match () {
+        () if has("INT") => Kind::Number,
+        () if has("CHAR") || has("CLOB") || has("TEXT") => Kind::Text(declared.into()),
+        () if has("BLOB") => Kind::Unknown,
+        () => Kind::Number,
     }
 }
 

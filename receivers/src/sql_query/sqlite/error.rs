@@ -70,6 +70,13 @@ pub(super) fn tell(error: &rusqlite::Error, asked: Asked<'_>) -> ReadError {
     ReadError::new(reason, why)
 }
 
+/// Where in the statement SQLite stumbled, in characters.
+pub(super) fn offset(error: &rusqlite::Error) -> Option<usize> {
+    let rusqlite::Error::SqlInputError { sql, offset, .. } = error else { return None };
+    let before = sql.get(..usize::try_from(*offset).ok()?)?;
+    Some(before.chars().count())
+}
+
 /// The watch ended a query.
 pub(super) fn over(over: Option<Over>) -> ReadError {
     match over {

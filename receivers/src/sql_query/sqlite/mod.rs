@@ -5,6 +5,7 @@
 //! given up when the file was replaced.
 
 mod connection;
+mod describe;
 mod error;
 mod here;
 mod path;

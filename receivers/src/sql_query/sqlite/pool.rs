@@ -9,7 +9,9 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::Instant;
 
 use super::connection::{Connection, Settings};
+use super::describe;
 use super::watch::Watch;
+use crate::sql_query::describe::Description;
 use crate::sql_query::source::{Done, Job, ReadError, Reason, Source, Work, refuse};
 
 /// The driver: at most `max` threads, each with a connection.
@@ -85,6 +87,11 @@ impl Source for Sqlite {
     fn read(&self, job: Job) -> BoxFuture<'static, Vec<Done>> {
         let pool = self.0.clone();
         Box::pin(async move { pool.read(job).await })
+    }
+
+    fn describe(&self, statements: Vec<Arc<str>>, time: Duration) -> BoxFuture<'static, Description> {
+        let (settings, clock) = (self.0.settings.clone(), self.0.clock.clone());
+        Box::pin(async move { describe::describe(settings, &clock, statements, time).await })
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
