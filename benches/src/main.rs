@@ -12,6 +12,7 @@ mod process;
 mod relabel;
 mod rows;
 mod series;
+mod signatures;
 
 #[global_allocator]
 static TALLY: tally::Tally = tally::Tally;
@@ -24,6 +25,7 @@ const ALL: &[Bench] = &[
     ("relabel", relabel::run),
     ("exposition", exposition::run),
     ("otlp", otlp::run),
+    ("signatures", signatures::run),
     ("footprint", footprint::run),
     ("peers", peers::run),
 ];

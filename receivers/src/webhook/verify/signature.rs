@@ -41,6 +41,8 @@ impl Form {
             Self::Versions(version) => {
                 value.split(' ').filter_map(|entry| under(version, ',', entry)).for_each(&mut signature);
             }
+            // No sender writes spaces here. Who joins two headers to one does, and two are refused.
+            Self::Fields { .. } if value.contains(' ') => return Err(Refused::Malformed),
             Self::Fields { time: time_field, code } => {
                 for entry in value.split(',') {
                     if let Some(value) = under(code, '=', entry) {
@@ -91,6 +93,7 @@ mod tests {
             (&fields, "t=1,v1=a,v0=b,v1=c", Ok((vec!["a", "c"], Some("1")))),
             (&fields, "v1=a,t=1", Ok((vec!["a"], Some("1")))),
             (&fields, "t=1, v1=a", Err(Refused::Malformed)),
+            (&fields, "t=1,v1=a, t=1,v1=a", Err(Refused::Malformed)),
             (&fields, "v1=a", Err(Refused::Malformed)),
             (&fields, "t=1", Err(Refused::Malformed)),
             (&fields, "t=1,t=1,v1=a", Err(Refused::Repeated)),
