@@ -37,6 +37,36 @@ pub struct LogRecord {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Severity(pub u8);
 
+impl Severity {
+    /// From a number of 1 to 24, or a word: those of OTLP (`warn`, `ERROR2`) and of syslog (`notice`, `crit`), whatever their case.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        if let Ok(number) = text.parse() {
+            return (1..=24).contains(&number).then_some(Self(number));
+        }
+        let word = text.trim_end_matches(['1', '2', '3', '4']);
+        let step = match text.get(word.len()..)? {
+            "" => 0,
+            step => step.parse::<u8>().ok().filter(|step| *step <= 4)? - 1,
+        };
+        let known = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(word));
+        let words: [(&[&str], u8); 10] = [
+            (&["trace"], 1),
+            (&["debug"], 5),
+            (&["info", "information", "informational", "log"], 9),
+            (&["notice"], 10),
+            (&["warn", "warning"], 13),
+            (&["error", "err"], 17),
+            (&["critical", "crit"], 18),
+            (&["alert"], 19),
+            (&["fatal", "emerg", "emergency"], 21),
+            (&["panic"], 22),
+        ];
+        words.iter().find(|(names, _)| known(names)).map(|(_, number)| Self(number + step))
+    }
+}
+
 /// A batch's worth of log records.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Logs {
@@ -58,5 +88,30 @@ impl Logs {
                     + record.attributes.heap_bytes()
             })
             .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn severities_are_numbers_or_words() {
+        let parse = |text| Severity::parse(text).map(|severity| severity.0);
+        for (text, number) in [
+            ("9", 9),
+            ("24", 24),
+            ("INFO", 9),
+            ("Warning", 13),
+            ("error3", 19),
+            ("fatal4", 24),
+            (" notice ", 10),
+            ("crit", 18),
+        ] {
+            assert_eq!(parse(text), Some(number), "{text}");
+        }
+        for wrong in ["", "0", "25", "-1", "loud", "error5", "error22", "3x", "é"] {
+            assert_eq!(parse(wrong), None, "{wrong}");
+        }
     }
 }

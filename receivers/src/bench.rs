@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use config::Section;
 use pdata::{SeriesTable, UnixNanos};
-use pipeline::Budget;
 
 use crate::sql_query::check::{CheckedQuery, check};
 use crate::sql_query::driver::Database;
@@ -40,7 +39,7 @@ impl RowsToPoints {
         let here = Here::open(path, checked.max_cell_bytes).map_err(|error| error.why)?;
         let query = checked.queries.into_iter().next().ok_or("there is no query")?;
         let (metrics, logs) = (query.metrics.clone(), query.logs.clone());
-        let intake = Intake::new(metrics, logs, table, Budget::new(usize::MAX), UnixNanos(1));
+        let intake = Intake::new(metrics, logs, table, UnixNanos(1));
         Ok(Self { here, query, intake })
     }
 

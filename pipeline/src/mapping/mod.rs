@@ -30,7 +30,7 @@ mod value;
 use pdata::UnixNanos;
 
 pub use columns::MissingColumn;
-pub use logs::{LogMapper, LogRule};
+pub use logs::{LogMapper, LogRule, Unread};
 pub use mapper::{Mapper, MapperRules, PAGE_POINTS};
 pub use outcome::{MapCounts, MapError};
 pub use rule::{

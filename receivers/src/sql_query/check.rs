@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Problem, Problems, Section};
+use pdata::Severity;
 use pipeline::OnFailure;
 use pipeline::mapping::{AttributeRule, LogRule, MapperRules};
 
 use super::check_metric::{self, MetricCheck};
 use super::driver::Database;
-use super::settings::{Consistency, Failure, Query, Settings, When};
+use super::settings::{Consistency, Failure, Log, Query, Settings, When};
 
 /// A section of `sql_query` that has been checked.
 #[derive(Clone, Debug)]
@@ -295,19 +296,16 @@ impl Check<'_> {
             let check = MetricCheck { section: self.section, path: &path, metric, interval };
             metrics.extend(check.rule(&mut self.problems));
         }
-        let logs = query.logs.iter().enumerate().map(|(log_index, log)| {
-            let path = format!("queries[{index}].logs[{log_index}]");
-            if log.body_column.is_empty() {
-                self.error(&format!("{path}.body_column"), "'body_column' must not be empty");
-            }
-            LogRule {
-                body: log.body_column.as_str().into(),
-                attributes: self.columns(&format!("{path}.attribute_columns"), &log.attribute_columns),
+        let logs: Vec<_> = query
+            .logs
+            .iter()
+            .enumerate()
+            .map(|(log_index, log)| LogRule {
                 resource: resource.clone(),
                 resource_columns: resource_columns.clone(),
-            }
-        });
-        let logs: Vec<_> = logs.collect();
+                ..self.log(&format!("queries[{index}].logs[{log_index}]"), log)
+            })
+            .collect();
         let rules = MapperRules { metrics, resource, resource_columns, max_records: query.max_rows as usize };
         CheckedQuery {
             label,
@@ -317,6 +315,43 @@ impl Check<'_> {
             expect_rows: query.expect_rows,
             metrics: Arc::new(rules),
             logs: logs.into(),
+        }
+    }
+
+    fn log(&mut self, path: &str, log: &Log) -> LogRule {
+        if log.body_column.is_empty() {
+            self.error(&format!("{path}.body_column"), "'body_column' must not be empty");
+        }
+        if log.static_attributes.contains_key("") {
+            self.error(&format!("{path}.static_attributes"), "'static_attributes' has an empty key");
+        }
+        if log.severity_column.is_empty() && !log.severities.is_empty() {
+            self.help(&format!("{path}.severities"), "'severities' needs a 'severity_column'", "name the column");
+        }
+        let mut severities = Vec::with_capacity(log.severities.len());
+        for (cell, meant) in &log.severities {
+            let written = meant.as_str().map_or_else(|| meant.to_string(), str::to_owned);
+            match Severity::parse(&written) {
+                Some(severity) => severities.push((cell.as_str().into(), severity)),
+                None => self.help(
+                    &format!("{path}.severities[{cell}]"),
+                    format!("'{written}' is no severity"),
+                    "write trace, debug, info, warn, error or fatal, or a number of 1 to 24",
+                ),
+            }
+        }
+        let optional = |column: &str| (!column.is_empty()).then(|| column.into());
+        LogRule {
+            body: log.body_column.as_str().into(),
+            attributes: self.columns(&format!("{path}.attribute_columns"), &log.attribute_columns),
+            static_attributes: check_metric::pairs(&log.static_attributes),
+            time: optional(&log.ts_column),
+            severity: optional(&log.severity_column),
+            severities,
+            event_name: optional(&log.event_name_column),
+            trace_id: optional(&log.trace_id_column),
+            span_id: optional(&log.span_id_column),
+            ..LogRule::default()
         }
     }
 

@@ -84,8 +84,8 @@ impl Each {
     /// The rows of the loop's query.
     async fn rows(&mut self, deadline: Instant) -> Result<Rows, ReadError> {
         let CheckedEach { sql, timeout, max_rows, .. } = &*self.plan;
-        let Around { table, budget, clock, source, .. } = &*self.around;
-        let intake = Box::new(Intake::rows(*max_rows, table.clone(), budget.clone(), clock.wall()));
+        let Around { table, clock, source, .. } = &*self.around;
+        let intake = Box::new(Intake::rows(*max_rows, table.clone(), clock.wall()));
         let work = Work { sql: sql.clone(), timeout: *timeout, parameters: Arc::new([]), intake };
         let done = source.read(Job { works: vec![work], snapshot: false, deadline }).await.pop();
         let done = done.ok_or_else(|| ReadError::new(Reason::Unavailable, "the driver gave nothing back"))?;

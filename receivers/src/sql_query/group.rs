@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt;
+use futures_util::future::{join, join_all};
 use pipeline::collection::Collected;
 use pipeline::{BoxFuture, Stop};
 use tokio::time::Instant;
 
+use super::courier::Courier;
 use super::each::Each;
 use super::health::Last;
 use super::query::QueryAtWork;
@@ -67,18 +69,31 @@ impl Group {
             self.away = None;
         }
         let deadline = until.unwrap_or_else(|| self.deadline());
-        let works = self.queries.iter_mut().map(QueryAtWork::work).collect();
+        let work = |query: &mut QueryAtWork| query.work(deadline);
+        let (works, couriers): (Vec<_>, Vec<_>) = self.queries.iter_mut().map(work).unzip();
         let mut reading = self.around.source.read(Job { works, snapshot: self.snapshot, deadline });
-        let done = tokio::select! {
-            done = tokio::time::timeout_at(deadline + GRACE, &mut reading) => done,
-            () = stop.requested() => return self.miss(&ReadError::new(Reason::Stopped, "the receiver is stopping")).await,
+        let (over, ended) = Stop::pair();
+        let carrying = couriers.into_iter().map(|courier| courier.carry(ended.clone(), stop.clone()));
+        let carrying = join_all(carrying.collect::<Vec<_>>());
+        let mut stopping = stop.clone();
+        let read = async {
+            let read = tokio::select! {
+                done = tokio::time::timeout_at(deadline + GRACE, &mut reading) => done.map_err(|_| hangs()),
+                () = stopping.requested() => Err(ReadError::new(Reason::Stopped, "the receiver is stopping")),
+            };
+            over.stop();
+            read
         };
-        let Ok(done) = done else {
-            self.away = Some(reading);
-            let why = "the read did not come back at its deadline; the file may be on a drive that hangs";
-            return self.miss(&ReadError::new(Reason::Timeout, why)).await;
-        };
-        self.finish(done, deadline).await
+        let read = join(read, carrying).await;
+        match read {
+            (Ok(done), couriers) => self.finish(done, couriers, deadline).await,
+            (Err(error), _) => {
+                if error.reason == Reason::Timeout {
+                    self.away = Some(reading);
+                }
+                self.miss(&error).await
+            }
+        }
     }
 
     /// With no one waiting, queries may first wait as long for a connection as they may then take.
@@ -87,12 +102,12 @@ impl Group {
         self.around.clock.now() + 2 * together
     }
 
-    async fn finish(&mut self, done: Vec<Done>, deadline: Instant) -> Vec<Collected> {
+    async fn finish(&mut self, done: Vec<Done>, couriers: Vec<Courier>, deadline: Instant) -> Vec<Collected> {
         let mut collected = Vec::with_capacity(self.queries.len());
         let mut done = done.into_iter();
-        for query in &mut self.queries {
+        for (query, courier) in self.queries.iter_mut().zip(couriers) {
             collected.extend(match done.next() {
-                Some(done) => query.finish(done, deadline).await,
+                Some(done) => query.finish(done, courier, deadline).await,
                 None => query.missed(&ReadError::new(Reason::Unavailable, "the thread that read it has ended")).await,
             });
         }
@@ -130,4 +145,8 @@ impl Group {
         }
         collected
     }
+}
+
+fn hangs() -> ReadError {
+    ReadError::new(Reason::Timeout, "the read did not come back at its deadline; the file may be on a drive that hangs")
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pdata::UnixNanos;
-use pipeline::mapping::MapCounts;
+use pipeline::mapping::{MapCounts, Unread};
 use pipeline::{Count, Meters};
 
 use super::source::{ReadError, Reason};
@@ -16,6 +16,7 @@ pub(crate) struct Health {
     last_error: Option<String>,
     database: DatabaseHealth,
     last_row_error: Option<String>,
+    last_unread: Option<String>,
     pub(crate) last: Last,
     meters: QueryMeters,
 }
@@ -47,6 +48,7 @@ struct QueryMeters {
     unknown_states: Count,
     merged: Count,
     replaced_text: Count,
+    unread_cells: Count,
 }
 
 impl Health {
@@ -57,6 +59,7 @@ impl Health {
             query: query.to_owned(),
             last_error: None,
             last_row_error: None,
+            last_unread: None,
             last: Last::default(),
             meters: QueryMeters::new(receiver, query, meters),
         }
@@ -109,6 +112,18 @@ impl Health {
         } else {
             tracing::warn!(%receiver, %query, reason, "reading failed: {error}");
             self.last_error = Some(error.why.clone());
+        }
+    }
+
+    /// Cells of log records that could not be read as what their rule says. Told at its first time and after a restart: the same cell
+    /// comes again and again.
+    pub(crate) fn unread(&mut self, unread: Unread) {
+        self.meters.unread_cells.add(unread.cells);
+        if let Some(first) = unread.first
+            && self.last_unread.as_ref() != Some(&first)
+        {
+            tracing::warn!(receiver = %self.receiver, query = %self.query, cells = unread.cells, "left unset: {first}");
+            self.last_unread = Some(first);
         }
     }
 
@@ -194,6 +209,11 @@ impl QueryMeters {
             unknown_states: count("weir_sql_unknown_states", "Rows whose state is none of the known ones.", "{rows}"),
             merged: count("weir_sql_merged_points", "Points of rows that made a series a second time.", "{datapoints}"),
             replaced_text: count("weir_sql_replaced_texts", "Attributes whose bad UTF-8 was replaced.", "{attributes}"),
+            unread_cells: count(
+                "weir_sql_unread_cells",
+                "Times, severities and ids of log records that could not be read and were left unset.",
+                "{cells}",
+            ),
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use pdata::{LogRecord, Logs, SeriesTable, UnixNanos};
-use pipeline::budget::Permit;
-use pipeline::mapping::{Cell, LogMapper, LogRule, MapError, Mapper, MapperRules, Record};
-use pipeline::{Batch, Budget};
+use pdata::{SeriesTable, UnixNanos};
+use pipeline::mapping::{Cell, LogRule, MapError, Mapper, MapperRules, Record};
+
+use super::pages::{Handed, Pages};
+use super::source::ReadError;
 
 /// What takes the rows of one query. It goes with the query to where its driver reads, and comes back.
 pub(crate) struct Intake {
     pub(crate) mapper: Mapper,
     #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files know their types cell by cell"))]
     pub(super) rules: Arc<MapperRules>,
-    logs: LogIntake,
+    pub(crate) pages: Pages,
     /// In place of all rules.
     rows: Option<Rows>,
     /// The columns of the last result.
@@ -30,51 +31,25 @@ pub(crate) struct Rows {
     max: usize,
 }
 
-struct LogIntake {
-    rules: Arc<[LogRule]>,
-    mappers: Vec<LogMapper>,
-    columns: Vec<Box<str>>,
-    budget: Budget,
-    page: Vec<LogRecord>,
-    page_bytes: usize,
-    full: Vec<Batch>,
-    observed: UnixNanos,
-}
-
-/// A page of log records is full at whichever of these comes first. Metrics pages are bounded by the mapper.
-const LOG_PAGE_RECORDS: usize = 4096;
-const LOG_PAGE_BYTES: usize = 1 << 20;
-
 impl Intake {
     pub(crate) fn new(
         metrics: Arc<MapperRules>,
         logs: Arc<[LogRule]>,
         table: Arc<SeriesTable>,
-        budget: Budget,
         started: UnixNanos,
     ) -> Self {
-        let logs = LogIntake {
-            rules: logs,
-            mappers: Vec::new(),
-            columns: Vec::new(),
-            budget,
-            page: Vec::new(),
-            page_bytes: 0,
-            full: Vec::new(),
-            observed: UnixNanos::UNSET,
-        };
         Self {
             mapper: Mapper::new(metrics.clone(), table, started),
             rules: metrics,
-            logs,
+            pages: Pages::new(logs),
             rows: None,
             columns: Vec::new(),
         }
     }
 
     /// Takes up to `max` rows as they are.
-    pub(crate) fn rows(max: usize, table: Arc<SeriesTable>, budget: Budget, started: UnixNanos) -> Self {
-        let nothing = Self::new(Arc::default(), Arc::new([]), table, budget, started);
+    pub(crate) fn rows(max: usize, table: Arc<SeriesTable>, started: UnixNanos) -> Self {
+        let nothing = Self::new(Arc::default(), Arc::new([]), table, started);
         Self { rows: Some(Rows { max, ..Rows::default() }), ..nothing }
     }
 
@@ -99,7 +74,7 @@ impl Intake {
     #[cfg(feature = "sql-postgres")]
     /// The rules of its log records.
     pub(super) fn log_rules(&self) -> &[LogRule] {
-        &self.logs.rules
+        self.pages.rules()
     }
 
     /// Begins a read of a result with these columns.
@@ -114,22 +89,33 @@ impl Intake {
             return Ok(());
         }
         self.mapper.begin(columns, time)?;
-        self.logs.begin(columns, time)
+        self.pages.begin(columns, time)
     }
 
-    /// Takes one row.
+    /// Takes one row. Afterwards a full page must be handed over.
     pub(crate) fn row<R: Record + ?Sized>(&mut self, row: &R) -> Result<(), MapError> {
         if let Some(rows) = &mut self.rows {
             return rows.row(row);
         }
         self.mapper.record(row)?;
-        if self.logs.mappers.is_empty() { Ok(()) } else { self.logs.row(row) }
+        if self.pages.is_wanted() { self.pages.row(row) } else { Ok(()) }
     }
 
-    /// The log records of a successful read. Records of a failed one are dropped at the next `begin`.
-    pub(crate) fn take_logs(&mut self) -> Result<Vec<Batch>, MapError> {
-        self.logs.finish_page()?;
-        Ok(std::mem::take(&mut self.logs.full))
+    /// Whether a page must be handed over before the next row.
+    pub(crate) fn is_full(&self) -> bool {
+        self.pages.is_full()
+    }
+
+    /// Hands a full page over, for drivers that read in a task. Waits while those before it are under way: the query's time runs.
+    #[cfg(feature = "sql-postgres")]
+    pub(crate) async fn hand_over(&mut self) -> Result<(), ReadError> {
+        self.pages.hand_over().await
+    }
+
+    /// The same without waiting, for drivers that read on a thread.
+    #[cfg_attr(not(feature = "sql-sqlite"), expect(dead_code, reason = "only files are read on threads"))]
+    pub(crate) fn try_hand_over(&mut self) -> Result<Handed, ReadError> {
+        self.pages.try_hand_over()
     }
 }
 
@@ -148,50 +134,5 @@ impl Rows {
         };
         self.cells.push((0..self.columns.len()).map(cell).collect());
         Ok(())
-    }
-}
-
-impl LogIntake {
-    fn begin(&mut self, columns: &[&str], time: UnixNanos) -> Result<(), MapError> {
-        self.page.clear();
-        self.page_bytes = 0;
-        self.full.clear();
-        self.observed = time;
-        let fits = self.columns.len() == columns.len() && self.columns.iter().zip(columns).all(|(a, b)| **a == **b);
-        if !fits || self.mappers.len() != self.rules.len() {
-            self.mappers =
-                self.rules.iter().map(|rule| LogMapper::new(rule.clone(), columns)).collect::<Result<_, _>>()?;
-            self.columns = columns.iter().map(|column| (*column).into()).collect();
-        }
-        Ok(())
-    }
-
-    fn row<R: Record + ?Sized>(&mut self, row: &R) -> Result<(), MapError> {
-        for mapper in &mut self.mappers {
-            let record = mapper.map(row, self.observed);
-            self.page_bytes += size_of::<LogRecord>() + record.body.heap_bytes() + record.attributes.heap_bytes();
-            self.page.push(record);
-        }
-        if self.page.len() >= LOG_PAGE_RECORDS || self.page_bytes >= LOG_PAGE_BYTES {
-            self.finish_page()?;
-        }
-        Ok(())
-    }
-
-    /// Makes a batch of what has come so far. Its permit is taken here and not when it is sent: until the read has ended, pages
-    /// wait in memory, and the budget is what bounds them.
-    fn finish_page(&mut self) -> Result<(), MapError> {
-        if self.page.is_empty() {
-            return Ok(());
-        }
-        let permit = self.permit()?;
-        let records = std::mem::take(&mut self.page);
-        self.page_bytes = 0;
-        self.full.push(Batch::new(Logs { records }, self.observed).with_permit(permit));
-        Ok(())
-    }
-
-    fn permit(&self) -> Result<Permit, MapError> {
-        self.budget.take(self.page_bytes).map_err(|refusal| MapError::Budget(refusal.to_string()))
     }
 }

@@ -18,12 +18,14 @@ pub(crate) mod check;
 mod check_connected;
 mod check_database;
 mod check_metric;
+mod courier;
 mod describe;
 pub(crate) mod driver;
 mod each;
 mod group;
 mod health;
 pub(crate) mod intake;
+mod pages;
 #[cfg(feature = "sql-postgres")]
 mod postgres;
 mod query;

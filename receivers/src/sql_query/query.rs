@@ -1,17 +1,18 @@
 //! One query at work: what it holds between reads, and how its results are sent.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pdata::{Metrics, Point};
 use pipeline::budget::Permit;
 use pipeline::collection::Collected;
-use pipeline::{Batch, Collection, OnFailure, Page, SourceId};
+use pipeline::{Batch, Collection, OnFailure, Page as End, SourceId};
 use tokio::time::Instant;
 
 use super::check::CheckedQuery;
+use super::courier::Courier;
 use super::health::Health;
 use super::intake::{Cells, Intake};
+use super::pages::Page;
 use super::schedule::Around;
 use super::source::{Done, ReadError, Reason, Work};
 
@@ -28,9 +29,6 @@ pub(crate) struct QueryAtWork {
     /// `None` while it is with the driver.
     intake: Option<Box<Intake>>,
 }
-
-/// Between attempts to get a share of the byte budget: from, and at most.
-const BUDGET_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 impl QueryAtWork {
     pub(crate) fn new(
@@ -66,7 +64,7 @@ impl QueryAtWork {
             return None;
         }
         self.sequence += 1;
-        if let Err(error) = self.send(&mut intake, deadline).await {
+        if let Err(error) = self.send_points(&mut intake, deadline).await {
             self.fail().await;
             self.health.failed(&error, &Default::default(), 0);
         }
@@ -74,19 +72,21 @@ impl QueryAtWork {
     }
 
     fn new_intake(&self) -> Box<Intake> {
-        let Around { table, budget, clock, .. } = &*self.around;
+        let Around { table, clock, .. } = &*self.around;
         let (metrics, logs) = (self.plan.metrics.clone(), self.plan.logs.clone());
-        Box::new(Intake::new(metrics, logs, table.clone(), budget.clone(), clock.wall()))
+        Box::new(Intake::new(metrics, logs, table.clone(), clock.wall()))
     }
 
-    /// What the driver needs to read it.
-    pub(crate) fn work(&mut self) -> Work {
+    /// What the driver needs to read it until `deadline`, and who carries its rows meanwhile.
+    pub(crate) fn work(&mut self, deadline: Instant) -> (Work, Courier) {
         if self.log_sql {
             tracing::debug!(receiver = %self.around.receiver, query = %self.plan.label, sql = %self.plan.sql, "reading");
         }
-        let intake = self.intake.take().unwrap_or_else(|| self.new_intake());
+        let mut intake = self.intake.take().unwrap_or_else(|| self.new_intake());
+        let (courier, to) = Courier::new(self.around.clone(), deadline);
+        intake.pages.open(to);
         let Self { plan: CheckedQuery { sql, timeout, .. }, parameters, .. } = self;
-        Work { sql: sql.clone(), timeout: *timeout, parameters: parameters.clone(), intake }
+        (Work { sql: sql.clone(), timeout: *timeout, parameters: parameters.clone(), intake }, courier)
     }
 
     /// Takes the intake back from a read that came too late to count.
@@ -95,15 +95,19 @@ impl QueryAtWork {
     }
 
     /// A read has ended: sends what came of it. `deadline`: until when a page may wait for its share of the byte budget.
-    pub(crate) async fn finish(&mut self, done: Done, deadline: Instant) -> Option<Collected> {
+    pub(crate) async fn finish(&mut self, done: Done, courier: Courier, deadline: Instant) -> Option<Collected> {
         let Done { mut intake, result, began, took } = done;
         self.sequence += 1;
         self.health.last.took = took;
         let points = intake.mapper.points();
-        let result = match result {
-            Ok(()) if self.plan.expect_rows && intake.mapper.counts().records == 0 => Err(no_rows()),
-            Ok(()) => self.send(&mut intake, deadline).await,
-            Err(error) => Err(error),
+        let (rest, held) = intake.pages.close();
+        self.health.unread(intake.pages.take_unread());
+        let result = match (courier.trouble(), result) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Err(error)) if held && error.reason == Reason::Timeout => Err(too_slow(&courier)),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) if self.plan.expect_rows && intake.mapper.counts().records == 0 => Err(no_rows()),
+            (None, Ok(())) => self.send(&mut intake, rest, courier, deadline).await,
         };
         match result {
             Ok(records) => {
@@ -136,43 +140,37 @@ impl QueryAtWork {
         !self.plan.metrics.metrics.is_empty()
     }
 
-    /// Sends log records and all pages; gives the number of log records.
-    async fn send(&mut self, intake: &mut Intake, deadline: Instant) -> Result<usize, ReadError> {
-        let mut records = 0;
-        for batch in intake.take_logs()? {
-            records += batch.items();
-            self.around.outlet.send(batch).await;
+    /// Sends the rest of the log records and all pages of points; gives the number of log records.
+    async fn send(
+        &mut self,
+        intake: &mut Intake,
+        rest: Page,
+        mut courier: Courier,
+        deadline: Instant,
+    ) -> Result<usize, ReadError> {
+        courier.send(rest).await;
+        if let Some(error) = courier.trouble() {
+            return Err(error.clone());
         }
+        let records = courier.records;
+        self.send_points(intake, deadline).await.map(|()| records)
+    }
+
+    async fn send_points(&mut self, intake: &mut Intake, deadline: Instant) -> Result<(), ReadError> {
         if !self.has_metrics() {
             intake.mapper.commit();
-            return Ok(records);
+            return Ok(());
         }
         let bytes = intake.mapper.finish();
         loop {
-            let permit = self.permit(bytes, deadline).await?;
+            let permit = self.around.permit(bytes.max(size_of::<Point>()), deadline).await?;
             let (metrics, last) = intake.mapper.next_page();
-            let page = if last { Page::Last } else { Page::More };
+            let page = if last { End::Last } else { End::More };
             self.send_page(metrics, permit, page).await;
             if last {
                 intake.mapper.commit();
-                return Ok(records);
+                return Ok(());
             }
-        }
-    }
-
-    /// A share of the byte budget, waited for until the deadline.
-    async fn permit(&self, bytes: usize, deadline: Instant) -> Result<Permit, ReadError> {
-        let clock = &self.around.clock;
-        let mut wait = BUDGET_WAIT.0;
-        loop {
-            match self.around.budget.take(bytes.max(size_of::<Point>())) {
-                Ok(permit) => return Ok(permit),
-                Err(refusal) if clock.now() + wait >= deadline => {
-                    return Err(ReadError::new(Reason::Limit, refusal.to_string()));
-                }
-                Err(_) => clock.sleep(wait).await,
-            }
-            wait = (wait * 2).min(BUDGET_WAIT.1);
         }
     }
 
@@ -180,11 +178,11 @@ impl QueryAtWork {
     async fn fail(&self) {
         if self.has_metrics() {
             let nothing = Metrics::new(self.around.table.pin());
-            self.send_page(nothing, Permit::none(), Page::Failed(self.on_failure)).await;
+            self.send_page(nothing, Permit::none(), End::Failed(self.on_failure)).await;
         }
     }
 
-    async fn send_page(&self, metrics: Metrics, permit: Permit, page: Page) {
+    async fn send_page(&self, metrics: Metrics, permit: Permit, page: End) {
         let collection = Collection { source: self.source.clone(), sequence: self.sequence, page };
         let batch = Batch::new(metrics, self.around.clock.wall()).with_permit(permit).with_collection(collection);
         self.around.outlet.send(batch).await;
@@ -195,4 +193,12 @@ fn no_rows() -> ReadError {
     let why =
         "no rows came (expect_rows); is the table empty, or does row-level security hide its rows from this role?";
     ReadError::new(Reason::Data, why)
+}
+
+fn too_slow(courier: &Courier) -> ReadError {
+    let why = format!(
+        "the destinations did not take the rows in time: {} log records were sent, the rest was not read (timeout)",
+        courier.records
+    );
+    ReadError::new(Reason::Timeout, why)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use pdata::SeriesTable;
+use pipeline::budget::Permit;
 use pipeline::collection::{Collected, CollectionDesk, Demand};
 use pipeline::{Budget, Clock, Meters, Outlet, Stop};
 use tokio::time::Instant;
@@ -15,7 +16,7 @@ use super::each::Each;
 use super::group::Group;
 use super::health::DatabaseHealth;
 use super::query::QueryAtWork;
-use super::source::Source;
+use super::source::{ReadError, Reason, Source};
 use super::vitals::Vitals;
 
 /// What all queries of a receiver that read one database share.
@@ -52,6 +53,9 @@ struct FirstRound {
 /// A scrape needs the results a little before it gives up, to hand them out: a tenth of what it waits, at most this.
 const HAND_OUT: Duration = Duration::from_millis(500);
 
+/// Between attempts to get a share of the byte budget: from, and at most.
+const BUDGET_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
+
 impl Around {
     /// What this is called among its likes of the receiver: `sql_query/x#0`, or `sql_query/x@target#0` where there are targets.
     pub(crate) fn named(&self, what: &str) -> String {
@@ -65,6 +69,21 @@ impl Around {
     /// a reload, because reads are slower than nanoseconds.
     pub(crate) fn first_sequence(&self) -> u64 {
         self.clock.wall().0
+    }
+
+    /// A share of the byte budget, waited for until the deadline.
+    pub(crate) async fn permit(&self, bytes: usize, deadline: Instant) -> Result<Permit, ReadError> {
+        let mut wait = BUDGET_WAIT.0;
+        loop {
+            match self.budget.take(bytes) {
+                Ok(permit) => return Ok(permit),
+                Err(refusal) if self.clock.now() + wait >= deadline => {
+                    return Err(ReadError::new(Reason::Limit, refusal.to_string()));
+                }
+                Err(_) => self.clock.sleep(wait).await,
+            }
+            wait = (wait * 2).min(BUDGET_WAIT.1);
+        }
     }
 }
 

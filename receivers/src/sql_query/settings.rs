@@ -313,6 +313,20 @@ pub(crate) struct Log {
     pub(crate) body_column: String,
     /// Columns that become attributes.
     pub(crate) attribute_columns: Vec<String>,
+    /// Attributes that every record gets.
+    pub(crate) static_attributes: BTreeMap<String, String>,
+    /// The column with the time when it happened.
+    pub(crate) ts_column: String,
+    /// The column with the severity: a number of 1 to 24, or a word such as `warn`.
+    pub(crate) severity_column: String,
+    /// Cells of the severity column that mean something else, such as `{"3": error}`.
+    pub(crate) severities: BTreeMap<String, serde_json::Value>,
+    /// The column with the name of the event.
+    pub(crate) event_name_column: String,
+    /// The column with the trace id: 32 hexadecimal digits or 16 bytes.
+    pub(crate) trace_id_column: String,
+    /// The column with the span id: 16 hexadecimal digits or 8 bytes.
+    pub(crate) span_id_column: String,
 }
 
 impl Default for Settings {

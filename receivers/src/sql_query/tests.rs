@@ -2,6 +2,7 @@
 
 mod connected;
 mod databases;
+mod log_pages;
 mod schedules;
 
 use std::time::Duration;

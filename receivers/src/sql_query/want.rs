@@ -23,10 +23,7 @@ impl Intake {
         if self.takes_rows() {
             return Want::Text;
         }
-        let logs = self.log_rules().iter().map(|rule| {
-            let attributes = rule.attributes.iter().chain(&rule.resource_columns);
-            named(column, std::iter::once(&rule.body).chain(attributes.map(|attribute| &attribute.column)))
-        });
+        let logs = self.log_rules().iter().map(|rule| named(column, rule.columns()));
         let resource = named(column, self.rules.resource_columns.iter().map(|attribute| &attribute.column));
         let metrics = self.rules.metrics.iter().map(|rule| wanted(rule, column));
         metrics.chain(logs).fold(resource, Want::max)

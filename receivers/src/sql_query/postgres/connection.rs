@@ -118,6 +118,9 @@ impl Connection {
                     decode::lay_out(body, &columns, &mut self.cells)?;
                     let row = PgRow { body, columns: &columns, cells: &self.cells };
                     intake.row(&row).map_err(|error| Trouble::Ours(error.into(), true))?;
+                    if intake.is_full() {
+                        intake.hand_over().await.map_err(|error| Trouble::Ours(error, true))?;
+                    }
                 }
                 (b'2' | b'C' | b'I', _) => {}
                 (b'E', body) => {

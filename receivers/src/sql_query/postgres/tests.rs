@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pdata::{Kind, Metric, SeriesTable, UnixNanos};
+use pipeline::Clock;
 use pipeline::mapping::{MapperRules, MetricRule, OnDuplicate, OnNull, StartRule, ValueRule, ValueType};
-use pipeline::{Budget, Clock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -96,7 +96,7 @@ async fn read_from(lines: Lines, timeout: Duration) -> (Result<(), ReadError>, u
     };
     let rules = Arc::new(MapperRules { metrics: vec![rule], max_records: 100, ..MapperRules::default() });
     let table = SeriesTable::with_defaults();
-    let intake = Box::new(Intake::new(rules, Arc::new([]), table, Budget::new(1 << 20), UnixNanos(1)));
+    let intake = Box::new(Intake::new(rules, Arc::new([]), table, UnixNanos(1)));
     let work = Work { sql: "select v from t".into(), timeout, parameters: Arc::new([]), intake };
     let deadline = Instant::now() + Duration::from_secs(5);
     let Done { intake, result, took, .. } =

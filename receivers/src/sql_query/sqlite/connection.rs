@@ -18,6 +18,7 @@ use super::error::{Asked, offset, over, tell};
 use super::watch::Watch;
 use crate::sql_query::describe::{Column, Described, Kind, Refused};
 use crate::sql_query::intake::Intake;
+use crate::sql_query::pages::Handed;
 use crate::sql_query::source::{ReadError, Reason};
 
 /// An open database.
@@ -158,6 +159,11 @@ impl Connection {
                 begun = true;
             }
             intake.row(&SqliteRow(row))?;
+            while intake.is_full() && intake.try_hand_over()? == Handed::Full {
+                if !watch.wait() {
+                    return Err(over(watch.over()));
+                }
+            }
         }
         drop(rows);
         if !begun {
@@ -208,7 +214,7 @@ fn lock_down(sqlite: &mut rusqlite::Connection, settings: &Settings, watch: &Wat
     // With it on, "CPU_cores" would be the text CPU_cores where there is no such column.
     sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
     let watching = watch.clone();
-    sqlite.busy_handler(Some(move |_| watching.wait_for_lock()))?;
+    sqlite.busy_handler(Some(move |_| watching.wait()))?;
     let watching = watch.clone();
     sqlite.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || watching.over().is_some()))?;
     // Sorting on disk would need a folder to write to, which a locked-down container does not have.

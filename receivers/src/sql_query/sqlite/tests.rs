@@ -5,7 +5,7 @@ use std::time::Duration;
 use pdata::{Kind, Metric, SeriesTable};
 use pipeline::mapping::{AttributeRule, MapperRules, MetricRule, OnDuplicate, OnNull, StartRule, ValueRule, ValueType};
 use pipeline::testing::lines;
-use pipeline::{Batch, Budget, Clock};
+use pipeline::{Batch, Clock};
 use rusqlite::Connection;
 use tempfile::TempDir;
 use tokio::time::Instant;
@@ -58,13 +58,7 @@ impl Bench {
             on_duplicate: OnDuplicate::Last,
         };
         let rules = MapperRules { metrics: vec![rule], max_records: max_rows, ..MapperRules::default() };
-        Box::new(Intake::new(
-            Arc::new(rules),
-            Arc::new([]),
-            self.table.clone(),
-            Budget::new(1 << 30),
-            pdata::UnixNanos(1),
-        ))
+        Box::new(Intake::new(Arc::new(rules), Arc::new([]), self.table.clone(), pdata::UnixNanos(1)))
     }
 
     fn work(&self, sql: &str, timeout: Duration) -> Work {

@@ -28,7 +28,7 @@ pub(super) enum Over {
     Cancelled,
 }
 
-/// Between looks at a lock that somebody else holds. SQLite's own handler waits 1 to 100 ms; short, so that a cancelled or late
+/// Between looks at a lock that somebody else holds, or at a page that nobody takes. SQLite's own handler waits 1 to 100 ms; short, so that a cancelled or late
 /// query ends at once.
 const LOCK_POLL: Duration = Duration::from_millis(5);
 
@@ -67,8 +67,8 @@ impl Watch {
         late.then_some(Over::Time)
     }
 
-    /// What SQLite calls while a lock is held by somebody else: whether to try again.
-    pub(super) fn wait_for_lock(&self) -> bool {
+    /// What SQLite calls while a lock is held by somebody else, and who reads while nobody takes the rows: whether to try again.
+    pub(super) fn wait(&self) -> bool {
         if self.over().is_some() {
             return false;
         }
