@@ -7,7 +7,7 @@ use pipeline::{Factory, Receiver};
 pub mod bench;
 #[cfg(feature = "breaker")]
 mod breaker;
-#[cfg(feature = "breaker")]
+#[cfg(any(feature = "breaker", feature = "webhook"))]
 mod events;
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 mod sql_query;
@@ -24,7 +24,9 @@ pub const ALL: &[Factory<dyn Receiver>] = &[
     sql_query::FACTORY,
     #[cfg(feature = "breaker")]
     breaker::FACTORY,
+    #[cfg(feature = "webhook")]
+    webhook::FACTORY,
 ];
 
 /// Kind and cargo feature of every receiver there is, built or not.
-pub const KNOWN: &[(&str, &str)] = &[("sql_query", "sql-sqlite"), ("breaker", "breaker")];
+pub const KNOWN: &[(&str, &str)] = &[("sql_query", "sql-sqlite"), ("breaker", "breaker"), ("webhook", "webhook")];

@@ -62,6 +62,14 @@ pub enum Cell<'a> {
     Time(UnixNanos),
 }
 
+impl<'a> Cell<'a> {
+    /// The cell as text, as it would be an attribute; `None` for NULL. Bad UTF-8 is replaced by U+FFFD.
+    #[must_use]
+    pub fn text(self) -> Option<std::borrow::Cow<'a, str>> {
+        value::text(self).map(|(text, _)| text)
+    }
+}
+
 /// What a number that stands for a time counts since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeUnit {

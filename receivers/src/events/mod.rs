@@ -3,21 +3,32 @@
 //! A ledger holds cumulative values, so nothing is lost when a batch is: the next one says it again. An [`Emission`] sends what
 //! changed when a scrape asks and every few seconds for destinations that do not ask, and all there is at the start, when
 //! destinations have come or gone, and once a minute: a backend that is pushed to forgets series which nobody repeats.
-//! It never ends a series.
+//! It never ends a series. Log records are another matter: they wait in the ledger's [`spool`] until a verdict.
 
+mod live;
 mod pages;
+#[cfg(feature = "webhook")]
+pub(crate) mod settings;
+#[cfg(feature = "webhook")]
+pub(crate) mod spool;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::SourceId;
 use pipeline::collection::{Collected, CollectionDesk, Demand};
 use pipeline::inbox::Port;
 use pipeline::state::Ledger;
+use pipeline::state::LedgerOptions;
+use pipeline::{BuildContext, Fault, SourceId, Stop};
 use tokio::time::Instant;
 
+#[cfg(feature = "webhook")]
+pub(crate) use self::live::Live;
 pub(crate) use self::pages::Ways;
 
+#[cfg(not(feature = "webhook"))]
+use self::live::Live;
 use self::pages::Sender;
 
 /// The one who emits for a receiver.
@@ -29,6 +40,8 @@ pub(crate) struct Emission {
     every: Duration,
     /// The ledger's commit that the destinations have seen.
     shown: u64,
+    /// Counters beside the ledger, and what they came to when they were last sent.
+    live: Option<(Live, u64)>,
     /// Where and when all series were last sent.
     whole: Option<(Arc<Vec<Port>>, Instant)>,
 }
@@ -46,7 +59,13 @@ impl Emission {
     /// Emits the series of `ledger` as the source `receiver`, what has changed at least `every` so often.
     pub(crate) fn new(receiver: &str, ledger: Ledger, ways: Ways, every: Duration) -> Self {
         let sender = Sender::new(SourceId(receiver.into()), ways);
-        Self { ledger, sender, every, shown: 0, whole: None }
+        Self { ledger, sender, every, shown: 0, live: None, whole: None }
+    }
+
+    /// Emits these counters as well.
+    #[cfg(feature = "webhook")]
+    pub(crate) fn with_live(self, live: Live) -> Self {
+        Self { live: Some((live, 0)), ..self }
     }
 
     /// Answers scrapes, and sends changes unasked, for ever. Safe to drop: what was under way is sent again.
@@ -97,17 +116,25 @@ impl Emission {
             Some((known, at)) => !Arc::ptr_eq(known, &ports) || now.duration_since(*at) >= REPEAT,
             None => true,
         };
-        if !whole && snapshot.commit() == self.shown {
+        let total = self.live.as_ref().map_or(0, |(live, _)| live.total());
+        let moved = self.live.as_ref().is_some_and(|(_, shown)| *shown != total);
+        if !whole && !moved && snapshot.commit() == self.shown {
             return Some(self.sender.last());
         }
         let since = if whole { 0 } else { self.shown };
         let time = self.sender.ways.clock.wall();
-        let sent = self.sender.send(snapshot.points_since(since, time, pages::POINTS), deadline).await;
+        let live = self.live.as_ref().filter(|_| whole || moved);
+        let live = live.map(|(live, _)| live.page(&self.sender.ways.table, time));
+        let pages = snapshot.points_since(since, time, pages::POINTS).chain(live);
+        let sent = self.sender.send(pages, deadline).await;
         if let Err(refusal) = sent {
             tracing::debug!(source = %self.sender.source(), why = %refusal, "points wait for their share of the byte budget");
             return None;
         }
         self.shown = snapshot.commit();
+        if let Some((_, shown)) = &mut self.live {
+            *shown = total;
+        }
         if whole {
             self.whole = Some((ports, now));
         }
@@ -120,5 +147,37 @@ async fn demanded(desk: &mut Option<CollectionDesk>) -> Vec<Demand> {
     match desk {
         Some(desk) => desk.demanded().await,
         None => std::future::pending().await,
+    }
+}
+
+/// Opens the ledger of a receiver where blocking is allowed: a large one takes half a second.
+///
+/// # Errors
+/// When its folder cannot be used, or another process uses it.
+pub(crate) async fn open_ledger(
+    folder: PathBuf,
+    options: LedgerOptions,
+    context: &BuildContext,
+) -> Result<Ledger, Fault> {
+    let (id, clock) = (context.id.to_string(), context.clock.clone());
+    let (table, meters) = (context.table.clone(), context.meters.clone());
+    let opening = tokio::task::spawn_blocking(move || Ledger::open(&folder, &id, options, &clock, &table, &meters));
+    opening.await.map_err(|error| Fault::new("opening the ledger broke off").caused_by(error))?
+}
+
+/// A run that remembers nothing has nothing to count with: it answers that there is nothing to read, and opens no door.
+pub(crate) async fn run_once(context: BuildContext, mut stop: Stop) {
+    tracing::warn!(receiver = %context.id, "events are sent and not read: run once, this receiver has none");
+    let Some(mut desk) = context.desk else { return stop.requested().await };
+    loop {
+        let demands = tokio::select! {
+            demands = desk.demanded() => demands,
+            () = stop.requested() => return,
+        };
+        if demands.is_empty() {
+            return stop.requested().await;
+        }
+        desk.first_round_done(Vec::new());
+        demands.into_iter().for_each(|demand| demand.answer(Vec::new()));
     }
 }

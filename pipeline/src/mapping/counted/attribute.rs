@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use pdata::AttributesBuilder;
+
 use crate::mapping::{Cell, Record, value};
 
 /// A cell that becomes an attribute.
@@ -39,6 +41,13 @@ impl CountAttribute {
     #[must_use]
     pub fn new(key: impl Into<Box<str>>, cell: usize) -> Self {
         Self { key: key.into(), cell, null: None, lower_case: false, allow: None, max_bytes: MAX_BYTES }
+    }
+
+    /// Adds the attribute of a record to a list: for log records, which are no series.
+    pub fn push<R: Record + ?Sized>(&self, record: &R, builder: &mut AttributesBuilder) {
+        let (mut key, mut scratch) = (Vec::new(), Vec::new());
+        self.write(record, &mut key, &mut scratch);
+        each(std::slice::from_ref(self), &key, |key, value| builder.push(key, value));
     }
 
     /// Appends the attribute of a record to a key, and says whether text was cut.

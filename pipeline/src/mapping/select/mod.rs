@@ -77,12 +77,6 @@ impl Selection {
         walk::read(&self.root, text, &mut fields)?;
         Ok(Fields(fields))
     }
-
-    /// A record in which no field is.
-    #[must_use]
-    pub fn nothing(&self) -> Fields<'static> {
-        Fields(vec![Field::Null; self.cells])
-    }
 }
 
 impl<'a> Fields<'a> {
@@ -90,12 +84,6 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn get(&self, index: usize) -> &Field<'a> {
         &self.0[index]
-    }
-
-    /// Appends a cell that is no field of the document, and says its index: what an envelope tells, such as a header.
-    pub fn push(&mut self, field: Field<'a>) -> usize {
-        self.0.push(field);
-        self.0.len() - 1
     }
 }
 

@@ -1,0 +1,410 @@
+//! One source: from a request to what it did.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use http::HeaderMap;
+use http_body_util::BodyExt as _;
+use pdata::UnixNanos;
+use pipeline::mapping::counted::{Applied, Counted, Skip, When};
+use pipeline::mapping::{Cell, Record};
+use pipeline::net::{BodyError, RequestBody};
+use pipeline::state::{Committed, Entry, Ledger};
+use pipeline::{Clock, Fault, Meters, Refusal};
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use super::check::SourcePlan;
+use super::counts::SourceCounts;
+use super::document::{Kind, Rules};
+use super::field::{Envelope, Event};
+use super::reason::Reason;
+use super::unpack::Coding;
+use super::verify::{self, Verified};
+use crate::events::spool::{Backlog, Room};
+
+/// A source that takes requests.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) plan: SourcePlan,
+    pub(super) counts: SourceCounts,
+    counted: Mutex<Counted>,
+    pace: Option<Mutex<Pace>>,
+    shared: Shared,
+}
+
+/// What the sources of a receiver share.
+#[derive(Clone, Debug)]
+pub(super) struct Shared {
+    pub(super) ledger: Ledger,
+    pub(super) backlog: Arc<Backlog>,
+    pub(super) clock: Clock,
+    /// Room for bodies, in KiB.
+    pub(super) bodies: Arc<Semaphore>,
+}
+
+/// What a request came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Its events were taken, or never will be.
+    Taken(Taken),
+    /// It was a challenge, and this is its answer.
+    Echo(String),
+}
+
+/// How many events of a request ended how.
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    pub(super) accepted: usize,
+    pub(super) duplicates: usize,
+    /// Those that were not counted, by reason.
+    pub(super) unusable: Vec<(Reason, usize)>,
+}
+
+/// A request that is not taken.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Turned {
+    pub(super) why: Reason,
+    /// When to come again, if that helps.
+    pub(super) after: Option<Duration>,
+}
+
+/// A request's body, read and believed.
+struct Delivery<'a> {
+    envelope: Envelope<'a>,
+    verified: Verified<'a>,
+    body: &'a [u8],
+    /// The body's hash, when it has been asked for.
+    digest: std::cell::OnceCell<[u8; 32]>,
+    events: usize,
+}
+
+/// An event on its way into the ledger.
+struct Prepared<'a> {
+    entry: Entry,
+    applied: Applied,
+    room: Option<Room<'a>>,
+}
+
+/// Why a document is not on its way.
+enum Stopped {
+    /// It cannot be used.
+    Unusable(Reason),
+    /// It asks for an echo.
+    Echo(String),
+    /// Nothing can be taken now.
+    Turned(Turned),
+}
+
+/// A bucket of tokens, one a request.
+#[derive(Debug)]
+struct Pace {
+    per_second: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+/// Bytes of bodies that may be in memory at once, in KiB: 64 MiB.
+pub(super) const BODIES_KIB: usize = 64 << 10;
+/// The longest that a sender waits for the ledger; Slack gives up after 3 s, GitHub after 10.
+const COMMIT_WITHIN: Duration = Duration::from_secs(5);
+/// When to come again, unless the ledger knows better: it tries its disk five times a second.
+const RETRY: Duration = Duration::from_secs(1);
+/// When to come again after the spool was full: until then something may have been delivered.
+const RETRY_SPOOL: Duration = Duration::from_secs(5);
+/// Events that are handed to the ledger at once: what one of its groups holds.
+const TOGETHER: usize = 1024;
+/// Longest text that is echoed.
+const ECHO_BYTES: usize = 1024;
+/// How far in the future an event's time may be when there is a limit: what senders' own libraries allow.
+const AHEAD: Duration = Duration::from_secs(300);
+
+impl Source {
+    pub(super) fn new(mut plan: SourcePlan, shared: Shared, meters: &Meters, receiver: &str) -> Result<Self, Fault> {
+        let name = plan.settings.name.clone();
+        let labels = vec![("receiver", receiver.to_owned()), ("source", name.clone())];
+        let counted = Counted::new(plan.rules.clone(), shared.ledger.clone(), meters, labels)?;
+        plan.verifier = plan.verifier.watched(meters, receiver, &name);
+        let pace = plan.settings.requests_per_second.map(|rate| {
+            let per_second = f64::from(rate);
+            Mutex::new(Pace { per_second, tokens: per_second, at: shared.clock.now() })
+        });
+        let counts = SourceCounts::new(meters, receiver, &name);
+        Ok(Self { plan, counts, counted: Mutex::new(counted), pace, shared })
+    }
+
+    /// Takes a request: reads, verifies, unpacks, maps and commits it.
+    ///
+    /// # Errors
+    /// Why not, and whether it should come again. Events of it may have been counted all the same; they are duplicates then.
+    pub(super) async fn take(&self, headers: &HeaderMap, path: &str, body: RequestBody) -> Result<Outcome, Turned> {
+        if self.pace.as_ref().is_some_and(|pace| !lock(pace).pass(self.shared.clock.now())) {
+            return Err(Turned { why: Reason::Rate, after: Some(RETRY) });
+        }
+        let kind = Kind::of(self.plan.settings.format, headers)?;
+        let coding = Coding::of(headers)?;
+        let limit = usize::try_from(self.plan.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
+        let _room = self.room(&body, coding, limit)?;
+        let raw = read(body, limit).await?;
+        let now = self.shared.clock.wall();
+        let verified = self.plan.verifier.verify(headers, &raw, now).map_err(unbelieved)?;
+        let body = coding.unpack(raw.clone(), limit)?;
+        let envelope = self.plan.fields.envelope(&self.plan.settings.name, path, headers, now);
+        let rules =
+            Rules { json_fields: &self.plan.settings.json_fields, trusted: &self.plan.settings.trusted_headers };
+        let documents = kind.documents(&body, headers, rules)?;
+        let delivery =
+            Delivery { envelope, verified, body: &body, digest: std::cell::OnceCell::new(), events: documents.len() };
+        let mut taken = Taken::default();
+        for (page, together) in documents.chunks(TOGETHER).enumerate() {
+            let prepared = match self.prepare(&delivery, page * TOGETHER, together, &mut taken) {
+                Ok(prepared) => prepared,
+                Err(Stopped::Echo(text)) => return Ok(Outcome::Echo(text)),
+                Err(Stopped::Turned(turned)) => return Err(turned),
+                Err(Stopped::Unusable(why)) => return Err(why.into()),
+            };
+            self.commit(prepared, &mut taken).await?;
+        }
+        if self.plan.settings.stale == 401 && taken.is_only(Reason::Stale) {
+            return Err(Reason::Stale.into());
+        }
+        Ok(Outcome::Taken(taken))
+    }
+
+    /// Room for a body and what it unpacks to.
+    fn room(&self, body: &RequestBody, coding: Coding, limit: usize) -> Result<OwnedSemaphorePermit, Turned> {
+        let declared = http_body::Body::size_hint(body).upper().and_then(|bytes| usize::try_from(bytes).ok());
+        let packed = declared.unwrap_or(limit).min(limit);
+        let unpacked = if coding == Coding::Identity { 0 } else { limit };
+        let kib = ((packed + unpacked) >> 10).min(BODIES_KIB - 1) + 1;
+        let kib = u32::try_from(kib).unwrap_or(u32::MAX);
+        let room = self.shared.bodies.clone().try_acquire_many_owned(kib);
+        room.map_err(|_| Turned { why: Reason::Overloaded, after: Some(RETRY) })
+    }
+
+    /// Maps documents, counted from `first`, to entries.
+    fn prepare<'a>(
+        &'a self,
+        delivery: &Delivery<'_>,
+        first: usize,
+        documents: &[std::borrow::Cow<'_, str>],
+        taken: &mut Taken,
+    ) -> Result<Vec<Prepared<'a>>, Stopped> {
+        let mut prepared = Vec::with_capacity(documents.len());
+        let mut counted = lock(&self.counted);
+        for (at, document) in documents.iter().enumerate() {
+            match self.entry(&mut counted, delivery, first + at, document) {
+                Ok(entry) => prepared.push(entry),
+                Err(Stopped::Unusable(why)) => taken.unusable(why),
+                Err(stopped) => return Err(stopped),
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn entry(
+        &self,
+        counted: &mut Counted,
+        delivery: &Delivery<'_>,
+        at: usize,
+        document: &str,
+    ) -> Result<Prepared<'_>, Stopped> {
+        let fields = self.plan.fields.selection.read(document.as_bytes());
+        let fields = fields.map_err(|_| Stopped::Unusable(Reason::Malformed))?;
+        let event = Event { fields: &fields, envelope: &delivery.envelope };
+        if let Some(text) = self.echo(&event) {
+            return Err(Stopped::Echo(text));
+        }
+        let received = delivery.envelope.received;
+        let stated = self.time(&event, received)?.or(delivery.verified.signed_time);
+        let id = self.id(&event, delivery, at);
+        let mut entry = Entry::new().with_id(self.shared.ledger.event(&self.plan.scope, &id));
+        if let Some(stated) = stated {
+            entry = entry.signed_at(stated);
+        }
+        let when = When { received, stated };
+        let applied = counted.apply(&event, when, &mut entry);
+        let record = self.plan.logs.as_ref().and_then(|logs| logs.spooled(&event, document, when));
+        let room = match record {
+            None => None,
+            Some(record) => {
+                let full = Turned { why: Reason::SpoolFull, after: Some(RETRY_SPOOL) };
+                let room = self.shared.backlog.reserve(record.len()).ok_or(Stopped::Turned(full))?;
+                entry.spool(record);
+                Some(room)
+            }
+        };
+        Ok(Prepared { entry, applied, room })
+    }
+
+    /// What a challenge wants to hear.
+    fn echo(&self, event: &Event<'_>) -> Option<String> {
+        let challenge = self.plan.challenge.as_ref()?;
+        let mut scratch = Vec::new();
+        let meant = challenge.when.iter().all(|condition| condition.holds(event, &mut scratch));
+        let text = event.cell(challenge.field).text().filter(|_| meant)?;
+        fit_to_echo(&text).then(|| text.into_owned())
+    }
+
+    /// When an event happened, by its own word.
+    fn time(&self, event: &Event<'_>, now: UnixNanos) -> Result<Option<UnixNanos>, Stopped> {
+        let time = match self.plan.time.map(|cell| cell.read(event)) {
+            None | Some(Err(Skip::Null)) => return Ok(None),
+            Some(Err(_)) => return Err(Stopped::Unusable(Reason::Malformed)),
+            Some(Ok(time)) => time,
+        };
+        match self.plan.settings.max_age {
+            Some(max) if now.since(time) > max.get() || time.since(now) > AHEAD => {
+                Err(Stopped::Unusable(Reason::Stale))
+            }
+            _ => Ok(Some(time)),
+        }
+    }
+
+    /// What an event is known by: its own fields, else what the scheme has signed, else the body. All are signed bytes.
+    fn id(&self, event: &Event<'_>, delivery: &Delivery<'_>, at: usize) -> Vec<u8> {
+        let mut id = Vec::with_capacity(64);
+        let mut put = |tag: u8, bytes: &[u8]| {
+            id.push(tag);
+            id.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+            id.extend_from_slice(bytes);
+        };
+        let whole = !self.plan.id.is_empty() && self.plan.id.iter().all(|field| event.cell(*field) != Cell::Null);
+        if whole {
+            for field in &self.plan.id {
+                match event.cell(*field) {
+                    Cell::Text(text) => put(b'f', text),
+                    cell => put(b'f', cell.text().unwrap_or_default().as_bytes()),
+                }
+            }
+            return id;
+        }
+        match delivery.verified.signed_id {
+            Some(signed) => put(b's', signed.as_bytes()),
+            None => put(b'h', delivery.digest.get_or_init(|| Sha256::digest(delivery.body).into())),
+        }
+        if delivery.events > 1 {
+            put(b'n', &(at as u64).to_le_bytes());
+        }
+        id
+    }
+
+    /// Puts entries in line one after another before any of them waits, so that they share a commit and keep their order.
+    async fn commit(&self, prepared: Vec<Prepared<'_>>, taken: &mut Taken) -> Result<(), Turned> {
+        let submitted = join_all(prepared.into_iter().map(|prepared| async move {
+            let Prepared { entry, applied, room } = prepared;
+            (self.shared.ledger.submit(entry).await, applied, room)
+        }));
+        // Dropped in the middle an entry is counted or not; its next try will tell.
+        let submitted = tokio::time::timeout(COMMIT_WITHIN, submitted).await;
+        let submitted = submitted.map_err(|_| Turned { why: Reason::Overloaded, after: Some(RETRY) })?;
+        let mut not_now = None;
+        let (mut accepted, mut duplicates) = (0, 0);
+        for (committed, applied, room) in submitted {
+            match committed {
+                Ok(Committed::New) => {
+                    accepted += 1;
+                    if let Some(room) = room {
+                        room.keep();
+                    }
+                    if !applied.skipped.is_empty() {
+                        lock(&self.counted).note(&applied);
+                    }
+                }
+                Ok(Committed::Duplicate) => duplicates += 1,
+                Ok(Committed::TooOld) => taken.unusable(Reason::TooOld),
+                Err(Refusal::Retry { after, .. }) => {
+                    not_now = Some(Turned { why: Reason::NotReady, after: Some(after.unwrap_or(RETRY)) });
+                }
+                Err(_) => taken.unusable(Reason::Malformed),
+            }
+        }
+        self.counts.accepted.add(accepted as u64);
+        self.counts.duplicates.add(duplicates as u64);
+        (taken.accepted, taken.duplicates) = (taken.accepted + accepted, taken.duplicates + duplicates);
+        not_now.map_or(Ok(()), Err)
+    }
+}
+
+/// A request that is not believed. When the keys cannot be read that is no fault of the sender's, who should come again.
+fn unbelieved(refused: verify::Refused) -> Turned {
+    let after = (refused == verify::Refused::Unready).then_some(RETRY);
+    Turned { why: refused.into(), after }
+}
+
+/// Whether a text may be sent back to who asks: short, and nothing but text.
+pub(super) fn fit_to_echo(text: &str) -> bool {
+    (1..=ECHO_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+/// A body of at most `limit` bytes.
+async fn read(mut body: RequestBody, limit: usize) -> Result<Bytes, Reason> {
+    if http_body::Body::size_hint(&body).lower() > limit as u64 {
+        return Err(Reason::TooLarge);
+    }
+    let (mut first, mut all) = (Bytes::new(), Vec::new());
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error {
+            BodyError::TooLarge { .. } => Reason::TooLarge,
+            BodyError::TooSlow => Reason::Slow,
+            BodyError::Broken(_) => Reason::Body,
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(Reason::TooLarge);
+        }
+        // Most bodies are one piece and need no copy.
+        if first.is_empty() && all.is_empty() {
+            first = data;
+            continue;
+        }
+        all.extend_from_slice(&std::mem::take(&mut first));
+        all.extend_from_slice(&data);
+    }
+    Ok(if all.is_empty() { first } else { all.into() })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Taken {
+    fn unusable(&mut self, why: Reason) {
+        match self.unusable.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, count)) => *count += 1,
+            None => self.unusable.push((why, 1)),
+        }
+    }
+
+    fn is_only(&self, why: Reason) -> bool {
+        self.accepted + self.duplicates == 0 && matches!(&*self.unusable, [(only, _)] if *only == why)
+    }
+}
+
+impl Pace {
+    fn pass(&mut self, now: Instant) -> bool {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.tokens = (self.tokens + earned).min(self.per_second);
+        self.at = now;
+        let pass = self.tokens >= 1.0;
+        if pass {
+            self.tokens -= 1.0;
+        }
+        pass
+    }
+}
+
+impl From<Reason> for Turned {
+    fn from(why: Reason) -> Self {
+        Self { why, after: None }
+    }
+}
+
+impl From<Reason> for Stopped {
+    fn from(why: Reason) -> Self {
+        Self::Unusable(why)
+    }
+}
