@@ -163,9 +163,9 @@ pub(super) fn check(section: &Section) -> Result<GrpcPlan, Problems> {
     let pings = config.pings(section, &mut problems);
     let user_agent = config.agent(section, &mut problems);
     let mut take = |found: Problems| problems.extend(found);
-    take(config.tls.problems(section));
+    take(config.tls.problems(section, "tls"));
     let endpoint = config.endpoint(section).map_err(&mut take).ok();
-    let headers = config.headers.plan(section).map_err(&mut take).ok();
+    let headers = config.headers.plan(section, "headers").map_err(&mut take).ok();
     let delivery = DeliverySettings::plan(
         section,
         config.timeout,

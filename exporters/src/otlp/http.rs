@@ -199,7 +199,7 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
     let mut problems = Unsupported::problems(section, &UNSUPPORTED);
     let addresses = config.addresses(section, &mut problems);
     problems.extend(config.compression_params.problems(section, config.compression));
-    problems.extend(config.tls.problems(section));
+    problems.extend(config.tls.problems(section, "tls"));
     problems.extend(config.encoding_problem(section));
     for (index, code) in config.retry_status_codes.iter().enumerate() {
         if !(400..600).contains(code) {
@@ -208,7 +208,7 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
         }
     }
     let mut take = |found: Problems| problems.extend(found);
-    let headers = config.headers.plan(section).map_err(&mut take).ok();
+    let headers = config.headers.plan(section, "headers").map_err(&mut take).ok();
     let delivery = DeliverySettings::plan(
         section,
         config.timeout,

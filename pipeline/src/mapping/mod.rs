@@ -36,6 +36,7 @@ pub use outcome::{MapCounts, MapError};
 pub use rule::{
     AttributeRule, Encoding, MetricRule, OnDuplicate, OnNull, OnUnknown, StartRule, StateRule, ValueRule, ValueType,
 };
+pub use value::time as time_of;
 
 /// One row or event, before it is mapped.
 pub trait Record {

@@ -143,7 +143,7 @@ impl TimeUnit {
 
 /// The time in a cell: a whole number counts nanoseconds since 1970, as in the Collector; text is RFC 3339 or what SQLite's
 /// `datetime()` writes, in UTC when it names no zone.
-pub(super) fn time(cell: Cell<'_>) -> Option<UnixNanos> {
+pub fn time(cell: Cell<'_>) -> Option<UnixNanos> {
     match cell {
         Cell::Time(time) => Some(time),
         Cell::Int(nanos) => u64::try_from(nanos).ok().map(UnixNanos),

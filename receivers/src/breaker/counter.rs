@@ -5,26 +5,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use pdata::{Attributes, Identity, Kind, Metric, Number, Origin};
+use pdata::{Kind, Metric, Number};
 use pipeline::state::{Committed, Entry, Ledger, Tally, Tracked};
 use pipeline::{Count, Meters, Refusal};
 
 use super::chain::{Chains, write_key};
-use super::settings::Checked;
+use super::kin::Kin;
+use super::life::Lives;
+use super::settings::MetricNames;
 use super::signal::{BadBody, Reading, RefusedSignal, Signal, Signals};
 
 /// Counts signals.
 #[derive(Debug)]
 pub(super) struct Counter {
     ledger: Ledger,
-    states: Vec<String>,
-    circuit: Option<String>,
-    instance_label: bool,
-    origin: Arc<Origin>,
-    state: Arc<Metric>,
-    transitions: Arc<Metric>,
+    kin: Kin,
+    metrics: SignalMetrics,
+    lives: Option<Lives>,
     memory: Mutex<Memory>,
     counts: SignalCounts,
+}
+
+/// What signals change.
+#[derive(Clone, Debug)]
+pub(super) struct SignalMetrics {
+    /// None when the states come from elsewhere.
+    pub(super) state: Option<Arc<Metric>>,
+    transitions: Arc<Metric>,
+    last: Option<Arc<Metric>>,
 }
 
 /// How a request ended whose signals were read.
@@ -58,12 +66,14 @@ struct Memory {
 #[derive(Debug)]
 struct Circuit {
     states: Vec<Tracked>,
+    last: Option<Tracked>,
     /// By old state and new state, as they are met.
     transitions: Vec<Option<Tracked>>,
 }
 
-#[derive(Debug)]
-struct SignalCounts {
+/// What becomes of signals, for the agent's own telemetry.
+#[derive(Clone, Debug)]
+pub(super) struct SignalCounts {
     accepted: Count,
     duplicate: Count,
     refused: Count,
@@ -80,26 +90,15 @@ const RETRY: Duration = Duration::from_secs(1);
 const TOGETHER: usize = 1024;
 
 impl Counter {
-    pub(super) fn new(ledger: Ledger, checked: &Checked, meters: &Meters, receiver: &str) -> Self {
-        let names = &checked.settings.metrics;
-        let metric = |name: &str, kind, description: &str| {
-            Arc::new(Metric { description: description.into(), ..Metric::new(name, kind) })
-        };
-        let state = metric(&names.state, Kind::Gauge, "Current state of the circuit breaker");
-        let transitions = metric(&names.transitions, Kind::COUNTER, "Count of state transitions for circuit breakers");
-        // Series from disk carry the words of their first day.
-        [&state, &transitions].into_iter().for_each(|metric| ledger.describe(metric));
-        Self {
-            ledger,
-            states: checked.states.clone(),
-            circuit: checked.settings.circuit_name.clone(),
-            instance_label: checked.settings.instance_label,
-            origin: Arc::default(),
-            state,
-            transitions,
-            memory: Mutex::default(),
-            counts: SignalCounts::new(meters, receiver),
-        }
+    /// Counts the signals of these breakers.
+    pub(super) fn new(
+        ledger: Ledger,
+        kin: Kin,
+        metrics: SignalMetrics,
+        lives: Option<Lives>,
+        counts: SignalCounts,
+    ) -> Self {
+        Self { ledger, kin, metrics, lives, memory: Mutex::default(), counts }
     }
 
     /// Reads the signals of a body.
@@ -107,7 +106,7 @@ impl Counter {
     /// # Errors
     /// When nothing of it can be read.
     pub(super) fn read<'a>(&'a self, body: &'a [u8]) -> Result<Signals<'a>, BadBody> {
-        Reading { states: &self.states, circuit: self.circuit.as_deref() }.read(body)
+        Reading { states: &self.kin.states, circuit: self.kin.circuit.as_deref() }.read(body)
     }
 
     /// Counts the signals of a request, in their order, and returns when all are on disk.
@@ -152,6 +151,9 @@ impl Counter {
                     outcome.accepted += 1;
                     self.counts.accepted.add(1);
                     self.counts.gaps.add(u64::from(memory.chains.advance(signal)));
+                    if let Some(lives) = &self.lives {
+                        lives.told(signal);
+                    }
                 }
                 Ok(Committed::Duplicate | Committed::TooOld) => {
                     outcome.duplicates += 1;
@@ -170,25 +172,33 @@ impl Counter {
     fn entry(&self, memory: &mut Memory, signal: &Signal<'_>) -> Result<Entry, String> {
         let Memory { circuits, key, id, .. } = memory;
         let instance = signal.instance.as_deref().unwrap_or_default();
-        write_id(id, signal);
+        write_id(id, &self.kin.target, signal);
         write_key(key, instance, &signal.circuit);
         let mut entry = Entry::new().with_id(self.ledger.event(key, id));
-        let label = self.instance_label.then_some(instance);
-        write_key(key, label.unwrap_or_default(), &signal.circuit);
+        if !self.kin.target.is_empty() {
+            // A target tells again of what it remembers, however old. What the window has forgotten must not count twice.
+            entry = entry.signed_at(signal.time);
+        }
+        let name = (self.kin.instance(instance), &*signal.circuit);
+        write_key(key, name.0, name.1);
         if !circuits.contains_key(key.as_str()) {
             if circuits.len() >= CIRCUITS_MAX {
                 circuits.clear();
             }
-            circuits.insert(key.clone(), self.circuit(label, &signal.circuit)?);
+            circuits.insert(key.clone(), self.circuit(name)?);
         }
         let circuit = circuits.get_mut(key.as_str()).expect("it was put there");
         if let Some(old) = signal.old_state {
-            let place = &mut circuit.transitions[old * self.states.len() + signal.new_state];
+            let place = &mut circuit.transitions[old * self.kin.states.len() + signal.new_state];
             let series = match place {
                 Some(series) => series,
-                None => place.insert(self.transition(label, &signal.circuit, old, signal.new_state)?),
+                None => place.insert(self.transition(name, old, signal.new_state)?),
             };
             entry.add(series.clone(), Number::Int(1));
+            if let Some(last) = &circuit.last {
+                let value = Number::Double(signal.time.as_seconds());
+                entry.tally(last.clone(), Tally::Set { value, time: signal.time });
+            }
         }
         for (state, series) in circuit.states.iter().enumerate() {
             let value = Number::Int(i64::from(state == signal.new_state));
@@ -197,23 +207,20 @@ impl Counter {
         Ok(entry)
     }
 
-    fn circuit(&self, instance: Option<&str>, circuit: &str) -> Result<Circuit, String> {
-        let gauge = |state: &String| self.track(&self.state, instance, &[("circuit_name", circuit), ("state", state)]);
-        let states = self.states.iter().map(gauge).collect::<Result<_, _>>()?;
-        Ok(Circuit { states, transitions: vec![None; self.states.len() * self.states.len()] })
+    fn circuit(&self, name: (&str, &str)) -> Result<Circuit, String> {
+        let (states, shown) = (self.kin.states.len(), self.kin.shown.iter());
+        let track = |metric, labels: &[(&str, &str)]| self.kin.track(&self.ledger, metric, name, labels);
+        let gauges = self.metrics.state.iter().flat_map(|metric| shown.clone().map(move |state| (metric, state)));
+        Ok(Circuit {
+            states: gauges.map(|(metric, state)| track(metric, &[("state", state)])).collect::<Result<_, _>>()?,
+            last: self.metrics.last.as_ref().map(|metric| track(metric, &[])).transpose()?,
+            transitions: vec![None; states * states],
+        })
     }
 
-    fn transition(&self, instance: Option<&str>, circuit: &str, old: usize, new: usize) -> Result<Tracked, String> {
-        let (old, new) = (self.states[old].as_str(), self.states[new].as_str());
-        let labels = [("circuit_name", circuit), ("new_state", new), ("old_state", old)];
-        self.track(&self.transitions, instance, &labels)
-    }
-
-    fn track(&self, metric: &Arc<Metric>, instance: Option<&str>, labels: &[(&str, &str)]) -> Result<Tracked, String> {
-        let instance = instance.filter(|instance| !instance.is_empty()).map(|instance| ("instance", instance));
-        let attributes = Attributes::from_pairs(labels.iter().copied().chain(instance));
-        let identity = Identity { origin: self.origin.clone(), metric: metric.clone(), attributes };
-        self.ledger.track(identity).map_err(|fault| fault.to_string())
+    fn transition(&self, name: (&str, &str), old: usize, new: usize) -> Result<Tracked, String> {
+        let (old, new) = (self.kin.shown[old].as_str(), self.kin.shown[new].as_str());
+        self.kin.track(&self.ledger, &self.metrics.transitions, name, &[("new_state", new), ("old_state", old)])
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -221,8 +228,35 @@ impl Counter {
     }
 }
 
+impl SignalMetrics {
+    /// With these names; `ledger` is told of their descriptions, because series from disk carry the words of their first day.
+    pub(super) fn new(ledger: &Ledger, names: &MetricNames, last: bool) -> Self {
+        let metric = |name: &str, unit: &str, kind, description: &str| {
+            Arc::new(Metric { unit: unit.into(), description: description.into(), ..Metric::new(name, kind) })
+        };
+        let state = state_metric(names);
+        let about = "Count of state transitions for circuit breakers";
+        let transitions = metric(&names.transitions, "", Kind::COUNTER, about);
+        let about = "Time of the circuit breaker's newest transition, in seconds since 1970";
+        let last = last.then(|| metric(&names.last_transition, "s", Kind::Gauge, about));
+        [&state, &transitions].into_iter().chain(&last).for_each(|metric| ledger.describe(metric));
+        Self { state: Some(state), transitions, last }
+    }
+
+    /// For breakers whose states are told by who asks for them.
+    pub(super) fn without_states(&self) -> Self {
+        Self { state: None, ..self.clone() }
+    }
+}
+
+/// The gauge.
+pub(super) fn state_metric(names: &MetricNames) -> Arc<Metric> {
+    let description = "Current state of the circuit breaker".into();
+    Arc::new(Metric { description, ..Metric::new(&*names.state, Kind::Gauge) })
+}
+
 /// What a signal of a breaker is known by: all of it that its sender repeats. Instance and circuit are the event's source.
-fn write_id(id: &mut Vec<u8>, signal: &Signal<'_>) {
+fn write_id(id: &mut Vec<u8>, target: &str, signal: &Signal<'_>) {
     let number = |place: Option<usize>| place.map_or(u32::MAX, |place| u32::try_from(place).unwrap_or(u32::MAX));
     id.clear();
     id.push(u8::from(signal.sequence.is_some()));
@@ -230,10 +264,11 @@ fn write_id(id: &mut Vec<u8>, signal: &Signal<'_>) {
     id.extend_from_slice(&signal.time.0.to_le_bytes());
     id.extend_from_slice(&number(signal.old_state).to_le_bytes());
     id.extend_from_slice(&number(Some(signal.new_state)).to_le_bytes());
+    id.extend_from_slice(target.as_bytes());
 }
 
 impl SignalCounts {
-    fn new(meters: &Meters, receiver: &str) -> Self {
+    pub(super) fn new(meters: &Meters, receiver: &str) -> Self {
         let count = |outcome: &str| {
             let labels = vec![("receiver", receiver.to_owned()), ("outcome", outcome.to_owned())];
             meters.count("weir_breaker_signals", "Signals of circuit breakers, by how they ended.", "{signals}", labels)

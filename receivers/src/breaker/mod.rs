@@ -1,4 +1,4 @@
-//! Receiver `breaker`: signals of circuit breakers, POSTed over HTTP and counted exactly once.
+//! Receiver `breaker`: signals of circuit breakers, POSTed over HTTP and counted exactly once; and the states of those that do not send.
 //!
 //! ```yaml
 //! breaker:
@@ -7,12 +7,17 @@
 //! ```
 //!
 //! A request goes through [`door`] (who may send, what a body is), [`signal`] (what it says), [`counter`] (what it does to which
-//! series) into the ledger, and is answered after the commit. What the ledger holds goes out by [`Emission`].
+//! series) into the ledger, and is answered after the commit. What the ledger holds goes out by [`Emission`]. [`pull`] asks targets.
 
 mod chain;
+mod check;
 mod counter;
+mod desks;
 mod door;
+mod kin;
+mod life;
 mod preset;
+mod pull;
 mod settings;
 mod signal;
 
@@ -26,15 +31,19 @@ use pipeline::{
     BoxFuture, BuildContext, Claim, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop,
 };
 
-use self::counter::Counter;
-use self::settings::{Checked, Settings};
-use crate::events::{Emission, Ways};
+use self::check::Checked;
+use self::counter::{Counter, SignalCounts, SignalMetrics};
+use self::desks::Desks;
+use self::life::{All, Lives};
+use self::pull::{Books, Puller};
+use self::settings::Settings;
+use crate::events::{Chore, Emission, Ways};
 
 /// The registry's entry.
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
     kind: "breaker",
     aliases: &[],
-    about: "Takes signals of circuit breakers over HTTP and counts each of them exactly once",
+    about: "Takes signals of circuit breakers over HTTP, counts each of them exactly once, and asks for the states of others",
     plan,
     schema: || schemars::schema_for!(Settings),
 };
@@ -49,7 +58,8 @@ struct BreakerPlan(Checked);
 /// The receiver.
 struct Breaker {
     checked: Checked,
-    folder: PathBuf,
+    /// Where something is counted.
+    folder: Option<PathBuf>,
     context: BuildContext,
 }
 
@@ -59,15 +69,15 @@ impl Plan<dyn Receiver> for BreakerPlan {
     }
 
     fn claims(&self) -> Vec<Claim> {
-        vec![Claim::Listen(self.0.settings.endpoint.clone())]
+        if self.0.door.is_some() { vec![Claim::Listen(self.0.settings.endpoint.clone())] } else { Vec::new() }
     }
 
     fn collects(&self) -> Collects {
-        Collects::OnDemand
+        self.0.collects()
     }
 
     fn storage(&self) -> Option<ComponentId> {
-        Some(self.0.storage.clone())
+        self.0.storage.clone()
     }
 
     fn warnings(&self) -> Problems {
@@ -76,7 +86,9 @@ impl Plan<dyn Receiver> for BreakerPlan {
 
     fn build(self: Box<Self>, mut context: BuildContext) -> Result<Box<dyn Receiver>, Fault> {
         let folder = context.state.take();
-        let folder = folder.ok_or_else(|| Fault::new("there is no folder for the ledger").of(&context.id))?;
+        if self.0.storage.is_some() && folder.is_none() && !context.once {
+            return Err(Fault::new("there is no folder for the ledger").of(&context.id));
+        }
         Ok(Box::new(Breaker { checked: self.0, folder, context }))
     }
 }
@@ -86,8 +98,7 @@ impl Receiver for Breaker {
         Box::pin(async move {
             let id = self.context.id.to_string();
             if self.context.once {
-                run_once(self.context, stop).await;
-                return Ok(());
+                return self.run_once(outlet, stop).await.map_err(|fault| fault.of(id));
             }
             self.serve(outlet, stop).await.map_err(|fault| fault.of(id))
         })
@@ -97,31 +108,134 @@ impl Receiver for Breaker {
 impl Breaker {
     async fn serve(self, outlet: Outlet, stop: Stop) -> Result<(), Fault> {
         let Self { checked, folder, context } = self;
-        let ledger = open(&checked, folder, &context).await?;
-        let BuildContext { id, clock, table, meters, budget, listeners, desk, .. } = context;
-        let id = id.to_string();
-        let counter = Arc::new(Counter::new(ledger.clone(), &checked, &meters, &id));
-        let lent = listeners.lend(&checked.settings.endpoint).await?;
-        let Checked { settings, gates, .. } = checked;
-        let gates = gates.watched(&settings.limits, &meters, "receiver", &id);
+        let ledger = match folder.filter(|_| checked.storage.is_some()) {
+            Some(folder) => Some(open(&checked, folder, &context).await?),
+            None => None,
+        };
+        let id = context.id.to_string();
+        let house = House { id: &id, checked: &checked, ledger: ledger.as_ref(), context: &context, outlet };
+        let mut lives = Vec::new();
+        let door = house.door(&mut lives).await?;
+        let puller = house.puller()?;
+        lives.extend(puller.iter().flat_map(Puller::lives).cloned());
+        let (ways, every) = (house.ways(), checked.settings.flush_interval.get());
+        let mut emission = ledger.map(|ledger| {
+            let chore = (!lives.is_empty()).then(|| Arc::new(All(lives)) as Arc<dyn Chore>);
+            Emission::new(&id, ledger, ways, every).after(chore)
+        });
+        let asked = checked.pull.as_ref().is_some_and(|pull| pull.on_demand());
+        let Desks { pull, emission: desk, relay } = Desks::of(context.desk, &id, asked, emission.is_some());
+        let pulling = async {
+            match puller {
+                Some(puller) => puller.run(pull, asked, stop.clone()).await,
+                None => stop.clone().requested().await,
+            }
+        };
+        let emitting = async {
+            match &mut emission {
+                Some(emission) => emission.run(desk).await,
+                None => std::future::pending().await,
+            }
+        };
+        let serving = async {
+            // Both end when they are asked to, each with its work in hand.
+            tokio::join!(serve(door, stop.clone()), pulling);
+        };
+        tokio::select! {
+            () = serving => {}
+            () = emitting => unreachable!("emission never ends"),
+            () = relay.run() => unreachable!("a relay never ends"),
+        }
+        // What the last requests brought, for destinations that do not ask.
+        if let Some(mut emission) = emission {
+            emission.flush().await;
+        }
+        Ok(())
+    }
+
+    /// A run that remembers nothing has nothing to count with: targets are asked for their states, and no door is opened.
+    async fn run_once(self, outlet: Outlet, mut stop: Stop) -> Result<(), Fault> {
+        let Self { checked, context, .. } = self;
+        let id = context.id.to_string();
+        if checked.door.is_some() {
+            tracing::warn!(receiver = %id, "signals are sent and not read: run once, this receiver has none");
+        }
+        let on_demand = checked.collects() == Collects::OnDemand;
+        let house = House { id: &id, checked: &checked, ledger: None, context: &context, outlet };
+        match house.puller()? {
+            Some(puller) => puller.run(context.desk, on_demand, stop).await,
+            None => desks::answer_with_nothing(context.desk, &mut stop).await,
+        }
+        Ok(())
+    }
+}
+
+/// What the parts of a receiver are made of.
+struct House<'a> {
+    id: &'a str,
+    checked: &'a Checked,
+    ledger: Option<&'a Ledger>,
+    context: &'a BuildContext,
+    outlet: Outlet,
+}
+
+impl House<'_> {
+    fn ways(&self) -> Ways {
+        let BuildContext { clock, table, budget, .. } = self.context;
+        Ways { clock: clock.clone(), table: table.clone(), budget: budget.clone(), outlet: self.outlet.clone() }
+    }
+
+    /// Who counts signals that are sent.
+    fn counter(&self, ledger: &Ledger, lives: &mut Vec<Lives>) -> Counter {
+        let Checked { settings, kin, .. } = self.checked;
+        let metrics = SignalMetrics::new(ledger, &settings.metrics, settings.last_transition);
+        let own = self.checked.wanted().map(|wanted| {
+            let clock = &self.context.clock;
+            Lives::resume(ledger, clock, kin, wanted, &settings.metrics.state)
+        });
+        lives.extend(own.clone());
+        let counts = SignalCounts::new(&self.context.meters, self.id);
+        Counter::new(ledger.clone(), kin.clone(), metrics, own, counts)
+    }
+
+    /// Where signals are sent to, and its service.
+    async fn door(&self, lives: &mut Vec<Lives>) -> Result<Option<(Server, pipeline::net::Service)>, Fault> {
+        let (Some(gates), Some(ledger)) = (&self.checked.door, self.ledger) else { return Ok(None) };
+        let (settings, BuildContext { meters, listeners, .. }) = (&self.checked.settings, self.context);
+        let counter = Arc::new(self.counter(ledger, lives));
+        let lent = listeners.lend(&settings.endpoint).await?;
+        let gates = gates.clone().watched(&settings.limits, meters, "receiver", self.id);
         let mut server = Server::new(lent)
             .limits(&settings.limits)
             .max_body(settings.max_request_body_size.get())
-            .meters(&meters, "receiver", &id);
+            .meters(meters, "receiver", self.id);
         if let Some(tls) = settings.tls.as_ref() {
             server = server.tls(tls, &gates)?;
         }
-        tracing::info!(receiver = %id, address = %server.local_addr(), path = %settings.path, "taking signals");
-        let ways = Ways { clock, table, budget, outlet };
-        let mut emission = Emission::new(&id, ledger, ways, settings.flush_interval.get());
-        let serving = server.serve(door::service(counter, settings.path, &gates), stop);
-        tokio::select! {
-            () = serving => {}
-            () = emission.run(desk) => unreachable!("emission never ends"),
-        }
-        // What the last requests brought, for destinations that do not ask.
-        emission.flush().await;
-        Ok(())
+        tracing::info!(receiver = %self.id, address = %server.local_addr(), path = %settings.path, "taking signals");
+        Ok(Some((server, door::service(counter, settings.path.clone(), &gates))))
+    }
+
+    /// Who asks targets.
+    fn puller(&self) -> Result<Option<Puller>, Fault> {
+        let Checked { settings, pull, .. } = self.checked;
+        let Some(pull) = pull.clone() else { return Ok(None) };
+        let (ways, meters) = (self.ways(), &self.context.meters);
+        let books = self.ledger.map(|ledger| Books {
+            ledger: ledger.clone(),
+            metrics: SignalMetrics::new(ledger, &settings.metrics, settings.last_transition),
+            wanted: self.checked.wanted(),
+            counts: SignalCounts::new(meters, self.id),
+        });
+        let state = counter::state_metric(&settings.metrics);
+        Puller::new(self.id, pull, &state, (&ways, meters), books.as_ref()).map(Some)
+    }
+}
+
+async fn serve(door: Option<(Server, pipeline::net::Service)>, mut stop: Stop) {
+    match door {
+        Some((server, service)) => server.serve(service, stop).await,
+        None => stop.requested().await,
     }
 }
 
@@ -132,23 +246,6 @@ async fn open(checked: &Checked, folder: PathBuf, context: &BuildContext) -> Res
     let (table, meters) = (context.table.clone(), context.meters.clone());
     let opening = tokio::task::spawn_blocking(move || Ledger::open(&folder, &id, options, &clock, &table, &meters));
     opening.await.map_err(|error| Fault::new("opening the ledger broke off").caused_by(error))?
-}
-
-/// A run that remembers nothing has nothing to count with: it answers that there is nothing to read, and opens no door.
-async fn run_once(context: BuildContext, mut stop: Stop) {
-    tracing::warn!(receiver = %context.id, "signals are sent and not read: run once, this receiver has none");
-    let Some(mut desk) = context.desk else { return stop.requested().await };
-    loop {
-        let demands = tokio::select! {
-            demands = desk.demanded() => demands,
-            () = stop.requested() => return,
-        };
-        if demands.is_empty() {
-            return stop.requested().await;
-        }
-        desk.first_round_done(Vec::new());
-        demands.into_iter().for_each(|demand| demand.answer(Vec::new()));
-    }
 }
 
 #[cfg(test)]

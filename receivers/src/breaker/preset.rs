@@ -1,4 +1,4 @@
-//! State names of known libraries. A preset is names and nothing else: what a state means is the library's business.
+//! State names of known libraries, and which of the common names each of them stands for. A preset is that and nothing else.
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -32,6 +32,18 @@ impl Preset {
             Self::Opossum => &["closed", "open", "halfOpen"],
             Self::Gobreaker => &["closed", "half-open", "open"],
             Self::Polly => &["Closed", "Open", "HalfOpen", "Isolated"],
+        }
+    }
+
+    /// The common names for them, in the same order: fluxgate's, which has a name for every state of the others.
+    pub(super) const fn common(self) -> &'static [&'static str] {
+        match self {
+            Self::Fluxgate => self.states(),
+            Self::Resilience4j => &["disabled", "metrics_only", "closed", "open", "forced_open", "half_open"],
+            Self::Pybreaker => &["open", "closed", "half_open"],
+            Self::Opossum => &["closed", "open", "half_open"],
+            Self::Gobreaker => &["closed", "half_open", "open"],
+            Self::Polly => &["closed", "open", "half_open", "forced_open"],
         }
     }
 }

@@ -160,7 +160,7 @@ impl std::fmt::Display for BadBody {
     }
 }
 
-fn echo(text: &str) -> String {
+pub(super) fn echo(text: &str) -> String {
     text.chars().take(ECHO_CHARS).collect()
 }
 

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
+use pdata::UnixNanos;
 use pipeline::collection::{CollectionDesk, CollectionPort};
 use pipeline::inbox::Inbox;
 use pipeline::net::{Gates, Peer, Service, request_body};
+use pipeline::state::Standing;
 use pipeline::testing::{context, lines, probe};
 use pipeline::{Clock, Meters, Page};
 use tokio::task::JoinHandle;
@@ -22,7 +24,7 @@ const ID: &str = "breaker/x";
 const YAML: &str = "endpoint: 127.0.0.1:0\nstorage: file_storage\nflush_interval: 1h\n";
 
 /// A receiver without its socket, and a destination that remembers what it is told.
-struct House {
+struct Bench {
     service: Service,
     port: CollectionPort,
     inbox: Inbox,
@@ -34,19 +36,28 @@ struct House {
     emitting: JoinHandle<()>,
 }
 
-impl House {
+impl Bench {
     async fn open(folder: &Path, yaml: &str) -> Self {
         let section = Section::from_yaml(ID, yaml).unwrap();
         let checked = Checked::of(&section).unwrap_or_else(|problems| panic!("{problems}"));
         let context = context(ID);
         let ledger = open(&checked, folder.to_owned(), &context).await.unwrap();
-        let counter = Arc::new(Counter::new(ledger.clone(), &checked, &context.meters, ID));
         let (outlet, inbox) = probe();
+        let house = super::House {
+            id: ID,
+            checked: &checked,
+            ledger: Some(&ledger),
+            context: &context,
+            outlet: outlet.clone(),
+        };
+        let mut lives = Vec::new();
+        let counter = Arc::new(house.counter(&ledger, &mut lives));
+        let chore = (!lives.is_empty()).then(|| Arc::new(All(lives)) as Arc<dyn Chore>);
         let (desk, port) = CollectionDesk::pair(ID, Collects::OnDemand);
         let ways = Ways { clock: Clock::system(), table: context.table, budget: context.budget, outlet };
-        let mut emission = Emission::new(ID, ledger, ways, checked.settings.flush_interval.get());
+        let mut emission = Emission::new(ID, ledger, ways, checked.settings.flush_interval.get()).after(chore);
         let emitting = tokio::spawn(async move { emission.run(Some(desk)).await });
-        let service = door::service(counter, checked.settings.path, &checked.gates);
+        let service = door::service(counter, checked.settings.path, checked.door.as_ref().unwrap());
         let (meters, shown) = (context.meters, BTreeMap::new());
         Self { service, port, inbox, meters, shown, fresh: 0, applied: 0, emitting }
     }
@@ -132,7 +143,7 @@ fn all(signals: &[String]) -> String {
 #[tokio::test]
 async fn every_signal_counts_and_self_transitions_too() {
     let folder = tempfile::tempdir().unwrap();
-    let mut house = House::open(folder.path(), YAML).await;
+    let mut house = Bench::open(folder.path(), YAML).await;
     assert_eq!(house.scrape().await, [""; 0]);
     let signals = [("closed", "open"), ("open", "half_open"), ("half_open", "open"), ("open", "open")];
     let signals: Vec<_> =
@@ -159,7 +170,7 @@ async fn every_signal_counts_and_self_transitions_too() {
 #[tokio::test]
 async fn a_repeated_signal_is_a_duplicate_unless_any_part_of_it_differs() {
     let folder = tempfile::tempdir().unwrap();
-    let mut house = House::open(folder.path(), YAML).await;
+    let mut house = Bench::open(folder.path(), YAML).await;
     let plain = signal("pay", "closed", "open", 1.0);
     let with = |more: &str| plain.replacen('{', &format!("{{{more},"), 1);
     assert_eq!(house.take(&all(&[plain.clone(), plain.clone()])).await, (1, 1));
@@ -175,7 +186,7 @@ async fn a_repeated_signal_is_a_duplicate_unless_any_part_of_it_differs() {
 #[tokio::test]
 async fn the_newest_time_says_the_state_and_of_equal_times_the_later_arrival() {
     let folder = tempfile::tempdir().unwrap();
-    let mut house = House::open(folder.path(), YAML).await;
+    let mut house = Bench::open(folder.path(), YAML).await;
     house.take(&signal("pay", "open", "half_open", 20.0)).await;
     house.take(&signal("pay", "closed", "open", 10.0)).await;
     assert_eq!(house.scrape().await[0], r#"state{"pay",state="half_open"} 1"#);
@@ -190,7 +201,7 @@ async fn the_newest_time_says_the_state_and_of_equal_times_the_later_arrival() {
 #[tokio::test]
 async fn a_snapshot_sets_the_state_and_counts_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let mut house = House::open(folder.path(), YAML).await;
+    let mut house = Bench::open(folder.path(), YAML).await;
     let snapshot = r#"{"kind":"snapshot","circuit_name":"pay","new_state":"closed","timestamp":5}"#;
     assert_eq!(house.take(snapshot).await, (1, 0));
     assert_eq!(house.scrape().await, [r#"state{"pay",state="closed"} 1"#]);
@@ -201,7 +212,7 @@ async fn a_snapshot_sets_the_state_and_counts_nothing() {
 #[tokio::test]
 async fn in_an_array_the_good_count_and_the_refused_are_listed() {
     let folder = tempfile::tempdir().unwrap();
-    let mut house = House::open(folder.path(), YAML).await;
+    let mut house = Bench::open(folder.path(), YAML).await;
     let (good, bad) = (signal("pay", "closed", "open", 1.0), signal("pay", "ajar", "open", 1.0));
     let (status, answer) = house.post(&all(&[bad.clone(), good, bad.clone()])).await;
     assert_eq!(status, StatusCode::OK);
@@ -223,11 +234,11 @@ async fn a_restart_keeps_counts_states_and_what_was_seen() {
     let folder = tempfile::tempdir().unwrap();
     let signals: Vec<_> =
         (0..100).map(|at| signal(&format!("c{}", at % 7), "closed", "open", 1.0 + f64::from(at))).collect();
-    let mut before = House::open(folder.path(), YAML).await;
+    let mut before = Bench::open(folder.path(), YAML).await;
     assert_eq!(before.take(&all(&signals)).await, (100, 0));
     let shown = before.scrape().await;
     before.close().await;
-    let mut after = House::open(folder.path(), YAML).await;
+    let mut after = Bench::open(folder.path(), YAML).await;
     assert_eq!(after.scrape().await, shown);
     assert_eq!(after.shown.len(), 7 * 7);
     assert_eq!(after.take(&all(&signals)).await, (0, 100));
@@ -238,7 +249,7 @@ async fn a_restart_keeps_counts_states_and_what_was_seen() {
 #[tokio::test]
 async fn a_hole_in_the_chain_of_an_instance_is_counted_once() {
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), YAML).await;
+    let house = Bench::open(folder.path(), YAML).await;
     let of = |instance: &str, old: &str, new: &str, time: f64| {
         signal("pay", old, new, time).replacen('{', &format!(r#"{{"instance":"{instance}","#), 1)
     };
@@ -259,7 +270,7 @@ async fn the_words_of_the_configuration_are_those_of_the_series() {
     let yaml = format!(
         "{YAML}path: /b\nstates: [up, down]\ncircuit_name: orders\ninstance_label: true\nmetrics: {{state: s, transitions: t}}\nmax_series: 3\n"
     );
-    let mut house = House::open(folder.path(), &yaml).await;
+    let mut house = Bench::open(folder.path(), &yaml).await;
     let body = r#"{"instance":"i","old_state":"up","new_state":"down","timestamp":1}"#;
     assert_eq!(house.send(request(Method::POST, "/b", None, body)).await.0, StatusCode::OK);
     let expected = [r#"s{"orders",instance="i",state="down"} 1"#, r#"t{"orders",instance="i",new="down",old="up"} 1"#];
@@ -273,7 +284,7 @@ async fn the_words_of_the_configuration_are_those_of_the_series() {
 #[tokio::test]
 async fn destinations_that_do_not_ask_are_sent_what_changes() {
     let folder = tempfile::tempdir().unwrap();
-    let mut house = House::open(folder.path(), &YAML.replace("1h", "100ms")).await;
+    let mut house = Bench::open(folder.path(), &YAML.replace("1h", "100ms")).await;
     for (time, expected) in [(1.0, "Int(1)"), (2.0, "Int(2)")] {
         house.take(&signal("pay", "closed", "open", time)).await;
         let sent = loop {
@@ -290,7 +301,7 @@ async fn destinations_that_do_not_ask_are_sent_what_changes() {
 #[tokio::test]
 async fn other_paths_methods_and_kinds_of_body_are_turned_away() {
     let folder = tempfile::tempdir().unwrap();
-    let house = House::open(folder.path(), YAML).await;
+    let house = Bench::open(folder.path(), YAML).await;
     let one = signal("pay", "closed", "open", 1.0);
     for (method, path, kind, status) in [
         (Method::POST, "/signals/", Some("application/json"), 404),
@@ -317,7 +328,9 @@ async fn a_ledger_that_takes_nothing_makes_the_sender_come_again() {
     let checked = Checked::of(&section).unwrap();
     let context = context(ID);
     let ledger = open(&checked, folder.path().to_owned(), &context).await.unwrap();
-    let counter = Arc::new(Counter::new(ledger.clone(), &checked, &context.meters, ID));
+    let outlet = probe().0;
+    let house = super::House { id: ID, checked: &checked, ledger: Some(&ledger), context: &context, outlet };
+    let counter = Arc::new(house.counter(&ledger, &mut Vec::new()));
     ledger.close();
     let gates = Gates::plan(&section, "gates", None).unwrap();
     let service = door::service(counter, "/signals".to_owned(), &gates);
@@ -352,7 +365,8 @@ fn what_is_missing_or_wrong_in_the_section_is_told_at_its_place() {
         ("path: signals", "'path' must be a path"),
         ("durability: maybe", "maybe"),
         ("limits: {connections: 0}", "'connections' must be"),
-        ("time_in_state: true", "time_in_state"),
+        ("states: [a]\nstate_names: common", "only states of a preset have common names"),
+        ("flapping: {window: 0s}", "'window' must be longer than 0"),
     ] {
         let yaml = if yaml.contains("storage") || yaml.contains("endpoint") {
             yaml.to_owned()
@@ -369,12 +383,119 @@ fn the_documentation_is_true() {
     let page = include_str!("../../../docs/receivers/breaker.md");
     for preset in ["fluxgate", "resilience4j", "pybreaker", "opossum", "gobreaker", "polly"] {
         let section = Section::from_yaml(ID, &format!("{YAML}preset: {preset}\n")).unwrap();
-        let states = Checked::of(&section).unwrap().states;
-        let row = format!("| `{preset}` | `{}` |", states.join("`, `"));
+        let states = Checked::of(&section).unwrap().kin.states;
+        let section = Section::from_yaml(ID, &format!("{YAML}preset: {preset}\nstate_names: common\n")).unwrap();
+        let common = Checked::of(&section).unwrap().kin.shown;
+        let row = format!("| `{preset}` | `{}` | `{}` |", states.join("`, `"), common.join("`, `"));
         assert!(page.contains(&row), "the page should have {row}");
     }
     let schema = serde_json::to_value((FACTORY.schema)()).unwrap();
     for key in schema["properties"].as_object().unwrap().keys() {
         assert!(page.contains(&format!("`{key}")), "the page does not tell of {key}");
     }
+}
+
+/// What the ledger has counted of the metrics that change with time.
+fn told_of_time(ledger: &Ledger) -> Vec<String> {
+    let snapshot = ledger.snapshot();
+    let mut told: Vec<_> = snapshot
+        .series()
+        .filter(|(series, ..)| !series.identity().metric.name.ends_with("state_transition"))
+        .filter(|(series, ..)| series.identity().metric.name != "circuit_breaker_state".into())
+        .map(|(series, _, standing)| {
+            let name = series.identity().metric.name.replace("circuit_breaker_", "");
+            let state = series.identity().attributes.get("state").map(|state| format!(" {state}")).unwrap_or_default();
+            let (Standing::Sum(value) | Standing::Gauge(value, _)) = standing else { panic!("no histograms here") };
+            format!("{name}{state} {}", value.as_f64())
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_state_is_kept_through_late_signals_and_restarts_and_never_falls() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!("{YAML}time_in_state: true\nlast_transition: true\nflapping: {{window: 60s}}\n");
+    let section = Section::from_yaml(ID, &yaml).unwrap();
+    let checked = Checked::of(&section).unwrap();
+    let mut context = context(ID);
+    context.clock = Clock::stepped(UnixNanos::from_seconds(1000.0));
+    let outlet = probe().0;
+    let clock = context.clock.clone();
+    let start = async || {
+        let ledger = open(&checked, folder.path().to_owned(), &context).await.unwrap();
+        let house = super::House {
+            id: ID,
+            checked: &checked,
+            ledger: Some(&ledger),
+            context: &context,
+            outlet: outlet.clone(),
+        };
+        let mut lives = Vec::new();
+        let counter = house.counter(&ledger, &mut lives);
+        (ledger.clone(), counter, lives.remove(0))
+    };
+    let (ledger, counter, lives) = start().await;
+    let take = async |counter: &Counter, body: String| {
+        let signals = counter.read(body.as_bytes()).unwrap();
+        assert_eq!(counter.count(signals).await.unwrap().accepted, 1);
+    };
+    take(&counter, signal("pay", "closed", "open", 990.0)).await;
+    lives.refresh().await;
+    let now = |times: &[&str], last: &str, recent: &str| {
+        let mut told = vec![format!("last_transition_timestamp {last}"), format!("recent_transitions {recent}")];
+        told.extend(times.iter().map(|time| format!("time_in_state {time}")));
+        told
+    };
+    assert_eq!(told_of_time(&ledger), now(&["open 10"], "990", "1"));
+    // Arrives five seconds late: the two that open has been given by then stay with it.
+    tokio::time::advance(Duration::from_secs(2)).await;
+    lives.refresh().await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    take(&counter, signal("pay", "open", "half_open", 1000.0)).await;
+    lives.refresh().await;
+    assert_eq!(told_of_time(&ledger), now(&["half_open 3", "open 12"], "1000", "2"));
+    // One that was overtaken changes no time, and a clock that is ahead gives none that has not passed.
+    take(&counter, signal("pay", "closed", "disabled", 995.0)).await;
+    take(&counter, signal("pay", "half_open", "closed", 5000.0)).await;
+    lives.refresh().await;
+    assert_eq!(told_of_time(&ledger), now(&["half_open 3", "open 12"], "5000", "3"));
+    drop((ledger, counter, lives));
+    // Four seconds before the next start, and a signal that waited for it.
+    tokio::time::advance(Duration::from_secs(4)).await;
+    let (ledger, counter, lives) = start().await;
+    assert_eq!(told_of_time(&ledger), now(&["half_open 3", "open 12"], "5000", "3"));
+    lives.refresh().await;
+    assert_eq!(told_of_time(&ledger), now(&["closed 4", "half_open 3", "open 12"], "5000", "0"));
+    take(&counter, signal("pay", "closed", "open", 5001.0)).await;
+    tokio::time::advance(Duration::from_secs(60)).await;
+    lives.refresh().await;
+    assert_eq!(told_of_time(&ledger), now(&["closed 4", "half_open 3", "open 72"], "5001", "0"));
+    assert_eq!(clock.wall(), UnixNanos::from_seconds(1069.0), "all time since 990 is given: {}", 4 + 3 + 72);
+}
+
+#[tokio::test]
+async fn a_scrape_shows_time_in_state_and_recent_changes_up_to_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let yaml = format!("{YAML}time_in_state: true\nflapping: {{}}\nstate_names: common\npreset: polly\n");
+    let mut bench = Bench::open(folder.path(), &yaml).await;
+    let now = Clock::system().wall().as_seconds();
+    bench.take(&signal("pay", "Closed", "Isolated", now - 100.0)).await;
+    let shown = bench.scrape().await;
+    assert!(shown.contains(&r#"state{"pay",state="forced_open"} 1"#.to_owned()), "{shown:?}");
+    assert!(shown.contains(&r#"moves{"pay",new="forced_open",old="closed"} 1"#.to_owned()), "{shown:?}");
+    assert!(shown.contains(&r#"circuit_breaker_recent_transitions{"pay"} 1"#.to_owned()), "{shown:?}");
+    let time = |shown: &[String]| {
+        let line = shown
+            .iter()
+            .find_map(|line| line.strip_prefix(r#"circuit_breaker_time_in_state{"pay",state="forced_open"} Double("#));
+        line.unwrap_or_else(|| panic!("{shown:?}")).parse::<f64>().unwrap()
+    };
+    let first = time(&shown);
+    assert!((100.0..110.0).contains(&first), "{first}");
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let second = time(&bench.scrape().await);
+    assert!(second >= first + 0.02, "{first} then {second}");
+    bench.close().await;
 }

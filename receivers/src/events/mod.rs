@@ -20,16 +20,15 @@ use pipeline::collection::{Collected, CollectionDesk, Demand};
 use pipeline::inbox::Port;
 use pipeline::state::Ledger;
 use pipeline::state::LedgerOptions;
-use pipeline::{BuildContext, Fault, SourceId, Stop};
+use pipeline::{BoxFuture, BuildContext, Fault, SourceId, Stop};
 use tokio::time::Instant;
 
 #[cfg(feature = "webhook")]
 pub(crate) use self::live::Live;
-pub(crate) use self::pages::Ways;
+pub(crate) use self::pages::{Sender, Ways};
 
 #[cfg(not(feature = "webhook"))]
 use self::live::Live;
-use self::pages::Sender;
 
 /// The one who emits for a receiver.
 #[derive(Debug)]
@@ -44,6 +43,13 @@ pub(crate) struct Emission {
     live: Option<(Live, u64)>,
     /// Where and when all series were last sent.
     whole: Option<(Arc<Vec<Port>>, Instant)>,
+    chore: Option<Arc<dyn Chore>>,
+}
+
+/// What is brought up to date in the ledger before its series are shown: values that change with time and not with events.
+pub(crate) trait Chore: std::fmt::Debug + Send + Sync {
+    /// Does it. Safe to drop; what the disk does not take is tried again at the next sending.
+    fn refresh(&self) -> BoxFuture<'_, ()>;
 }
 
 /// After how long all series are sent again: Prometheus takes a pushed series for gone after five minutes.
@@ -59,13 +65,19 @@ impl Emission {
     /// Emits the series of `ledger` as the source `receiver`, what has changed at least `every` so often.
     pub(crate) fn new(receiver: &str, ledger: Ledger, ways: Ways, every: Duration) -> Self {
         let sender = Sender::new(SourceId(receiver.into()), ways);
-        Self { ledger, sender, every, shown: 0, live: None, whole: None }
+        Self { ledger, sender, every, shown: 0, live: None, whole: None, chore: None }
     }
 
     /// Emits these counters as well.
     #[cfg(feature = "webhook")]
     pub(crate) fn with_live(self, live: Live) -> Self {
         Self { live: Some((live, 0)), ..self }
+    }
+
+    /// Has this done before each sending.
+    #[cfg(feature = "breaker")]
+    pub(crate) fn after(self, chore: Option<Arc<dyn Chore>>) -> Self {
+        Self { chore, ..self }
     }
 
     /// Answers scrapes, and sends changes unasked, for ever. Safe to drop: what was under way is sent again.
@@ -110,6 +122,10 @@ impl Emission {
 
     /// Brings the destinations up to the ledger's last commit, and says which collection did.
     async fn send(&mut self, deadline: Instant) -> Option<Collected> {
+        if let Some(chore) = &self.chore {
+            // Old values are better than none.
+            tokio::time::timeout(PATIENCE, chore.refresh()).await.ok();
+        }
         let (now, ports) = (self.sender.ways.clock.now(), self.sender.ways.outlet.ports());
         let snapshot = self.ledger.snapshot();
         let whole = match &self.whole {

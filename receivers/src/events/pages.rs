@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 /// Sends collections of one source.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     source: SourceId,
     sequence: u64,
-    pub(super) ways: Ways,
+    pub(crate) ways: Ways,
 }
 
 /// What points need on their way out.
@@ -33,7 +33,7 @@ pub(super) const POINTS: usize = 4096;
 const BUDGET_WAIT: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(200));
 
 impl Sender {
-    pub(super) fn new(source: SourceId, ways: Ways) -> Self {
+    pub(crate) fn new(source: SourceId, ways: Ways) -> Self {
         // Above the sequence of any earlier receiver with the same name: nobody collects once a nanosecond.
         let sequence = ways.clock.wall().0;
         Self { source, sequence, ways }
@@ -44,7 +44,7 @@ impl Sender {
     }
 
     /// The collection that was sent last.
-    pub(super) fn last(&self) -> Collected {
+    pub(crate) fn last(&self) -> Collected {
         (self.source.clone(), self.sequence)
     }
 
@@ -53,7 +53,7 @@ impl Sender {
     ///
     /// # Errors
     /// When the byte budget has no room until the deadline; what was sent is void then.
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &mut self,
         pages: impl Iterator<Item = Metrics>,
         deadline: Instant,
@@ -77,6 +77,12 @@ impl Sender {
         Ok(())
     }
 
+    /// Says that a collection failed, and what is to be shown of its source.
+    pub(crate) async fn fail(&mut self, on_failure: OnFailure) {
+        self.sequence += 1;
+        self.send_page(self.nothing(), Permit::none(), Page::Failed(on_failure)).await;
+    }
+
     async fn permit(&self, bytes: usize, deadline: Instant) -> Result<Permit, Refusal> {
         let mut wait = BUDGET_WAIT.0;
         loop {
@@ -94,6 +100,7 @@ impl Sender {
         let batch = Batch::new(metrics, self.ways.clock.wall()).with_permit(permit).with_collection(collection);
         self.ways.outlet.send(batch).await;
     }
+
     /// A page without points.
     fn nothing(&self) -> Metrics {
         Metrics::new(self.ways.table.pin())

@@ -75,19 +75,19 @@ const OWN: [&str; 8] = [
 ];
 
 impl Headers {
-    /// Makes them ready.
+    /// Makes them ready. `path` is where they stand in the section.
     ///
     /// # Errors
     /// Names and values that cannot be sent, files that cannot be read.
-    pub fn plan(&self, section: &Section) -> Result<HeaderSource, Problems> {
+    pub fn plan(&self, section: &Section, path: &str) -> Result<HeaderSource, Problems> {
         let (mut source, mut problems) = (HeaderSource::default(), Problems::new());
         for (spot, header) in &self.0 {
-            let path = match spot {
-                Spot::Key => format!("headers[{}]", header.name),
-                Spot::Item(index) => format!("headers[{index}]"),
+            let spot = match spot {
+                Spot::Key => format!("{path}[{}]", header.name),
+                Spot::Item(index) => format!("{path}[{index}]"),
             };
             if let Err(what) = source.add(header) {
-                problems.push(section.error(&path, what));
+                problems.push(section.error(&spot, what));
             }
         }
         problems.into_result().map(|()| source)

@@ -109,8 +109,8 @@ pub struct Wrong {
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl TlsClientConfig {
-    /// What is wrong with what stands under `tls`, the files included.
-    pub fn problems(&self, section: &Section) -> Problems {
+    /// What is wrong with what stands under `path`, the files included.
+    pub fn problems(&self, section: &Section, path: &str) -> Problems {
         // With no CAs of the system: whether those can be read is no matter of the file.
         let checked = self
             .names()
@@ -118,7 +118,7 @@ impl TlsClientConfig {
             .and_then(|files| self.build(&files, self.verify(), None, b"").map(drop));
         match checked {
             Ok(()) => Problems::new(),
-            Err(Wrong { key, what }) => section.error(&format!("tls.{key}"), what).into(),
+            Err(Wrong { key, what }) => section.error(&format!("{path}.{key}"), what).into(),
         }
     }
 
