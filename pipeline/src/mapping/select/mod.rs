@@ -10,6 +10,7 @@ mod walk;
 use std::borrow::Cow;
 
 pub use path::Selector;
+pub use walk::check_depth;
 
 use self::walk::Node;
 use super::{Cell, Record};

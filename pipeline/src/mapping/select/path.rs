@@ -10,7 +10,9 @@ pub struct Selector(Box<[Box<str>]>);
 const STEPS_MAX: usize = super::DEPTH_MAX;
 
 impl Selector {
-    pub(super) fn steps(&self) -> &[Box<str>] {
+    /// The keys and indices.
+    #[must_use]
+    pub fn steps(&self) -> &[Box<str>] {
         &self.0
     }
 }

@@ -55,7 +55,10 @@ impl Node {
 }
 
 /// Refuses what is nested too deep. Brackets in text do not count.
-pub(super) fn check_depth(text: &str) -> Result<(), BadDocument> {
+///
+/// # Errors
+/// It is.
+pub fn check_depth(text: &str) -> Result<(), BadDocument> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match (in_text, byte) {

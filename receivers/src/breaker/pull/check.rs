@@ -7,9 +7,10 @@ use std::time::Duration;
 use config::{Problems, Section};
 use http::Uri;
 use pipeline::OnFailure;
+use pipeline::mapping::select::Selector;
 use pipeline::net::client::{HeaderSource, TlsClientConfig, is_guarded};
 
-use super::document::{Path, Shape};
+use super::document::Shape;
 use super::settings::{Failure, Fields, Format, Pull, TargetSettings, Transitions, When};
 use crate::breaker::check::{check_states, states_of};
 use crate::breaker::kin::Kin;
@@ -260,7 +261,7 @@ impl TargetCheck<'_> {
             return Some(Shape::actuator());
         }
         let mut path = |key: &str, text: &str| {
-            let path = text.parse::<Path>();
+            let path = text.parse::<Selector>();
             path.map_err(|what| problems.push(self.section.error(&self.key(&format!("fields.{key}")), what))).ok()
         };
         let Fields { list, name, state, time, instance } = fields;

@@ -1,9 +1,9 @@
 //! Answers: which circuits a document tells of, and in which states they are.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
 use pdata::UnixNanos;
+use pipeline::mapping::select::{DEPTH_MAX, Selector, check_depth};
 use pipeline::mapping::{Cell, time_of};
 use serde_json::Value;
 
@@ -13,20 +13,16 @@ use crate::breaker::signal::{NAME_BYTES_MAX, echo};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Shape {
     /// The circuits, as an array or an object.
-    pub(super) list: Path,
+    pub(super) list: Selector,
     /// From an entry on; empty: its key.
-    pub(super) name: Path,
+    pub(super) name: Selector,
     /// From an entry on; empty: the entry itself.
-    pub(super) state: Path,
-    pub(super) time: Path,
-    pub(super) instance: Path,
+    pub(super) state: Selector,
+    pub(super) time: Selector,
+    pub(super) instance: Selector,
     /// States by the values that stand for them, beside their names.
     pub(super) values: BTreeMap<String, usize>,
 }
-
-/// Keys of objects and indices of arrays, from the outside in.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Path(Vec<String>);
 
 /// A circuit as it was found.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,19 +37,16 @@ pub(super) struct Found {
 /// What a document says: circuits, and why others are left out.
 pub(super) type Reading = (Vec<Found>, Vec<String>);
 
-/// How deep a document may be nested; the actuator's has four levels.
-const DEPTH_MAX: usize = 64;
-
 impl Shape {
     /// resilience4j's: `{"circuitBreakers": {"name": {"state": "CLOSED", …}}}`.
     pub(super) fn actuator() -> Self {
-        let path = |step: &str| Path(vec![step.to_owned()]);
+        let path = |step: &str| step.parse::<Selector>().unwrap_or_default();
         Self {
             list: path("circuitBreakers"),
-            name: Path::default(),
+            name: Selector::default(),
             state: path("state"),
-            time: Path::default(),
-            instance: Path::default(),
+            time: Selector::default(),
+            instance: Selector::default(),
             values: BTreeMap::new(),
         }
     }
@@ -63,12 +56,14 @@ impl Shape {
     /// # Errors
     /// Why it tells of no circuits, for people.
     pub(super) fn read(&self, body: &[u8], states: &[String], max: usize) -> Result<Reading, String> {
-        let document = parse(body)?;
-        let list = self.list.find(&document).ok_or_else(|| format!("the answer has nothing at {}", self.list))?;
+        let document: Value =
+            serde_json::from_str(text(body)?).map_err(|error| format!("the answer is no JSON: {error}"))?;
+        let here = at(&self.list);
+        let list = find(&self.list, &document).ok_or_else(|| format!("the answer has nothing at {here}"))?;
         let entries: Vec<(Option<&str>, &Value)> = match list {
             Value::Array(entries) => entries.iter().map(|entry| (None, entry)).collect(),
             Value::Object(entries) => entries.iter().map(|(key, entry)| (Some(key.as_str()), entry)).collect(),
-            _ => return Err(format!("what the answer has at {} is neither a list nor an object", self.list)),
+            _ => return Err(format!("what the answer has at {here} is neither a list nor an object")),
         };
         if entries.len() > max {
             return Err(format!("the answer has {} circuits, more than max_circuits ({max})", entries.len()));
@@ -87,15 +82,16 @@ impl Shape {
     }
 
     fn entry(&self, key: Option<&str>, entry: &Value, states: &[String]) -> Result<Found, String> {
-        let text = |what: &str, path: &Path| {
-            let text = path.find(entry).and_then(scalar).ok_or_else(|| format!("no {what} at {path}"))?;
+        let text = |what: &str, selector: &Selector| {
+            let text =
+                find(selector, entry).and_then(scalar).ok_or_else(|| format!("no {what} at {}", at(selector)))?;
             if text.len() > NAME_BYTES_MAX {
                 return Err(format!("its {what} is longer than {NAME_BYTES_MAX} bytes"));
             }
             Ok(text)
         };
         let circuit = match key {
-            Some(key) if self.name.0.is_empty() && key.len() <= NAME_BYTES_MAX => key.to_owned(),
+            Some(key) if self.name.steps().is_empty() && key.len() <= NAME_BYTES_MAX => key.to_owned(),
             _ => text("name", &self.name)?,
         };
         let state = text("state", &self.state).map_err(|why| format!("{:?} has {why}", echo(&circuit)))?;
@@ -104,35 +100,17 @@ impl Shape {
             let (circuit, state) = (echo(&circuit), echo(&state));
             format!("{circuit:?} is {state:?}, which is no known state; known are {}", states.join(", "))
         })?;
-        let instance = if self.instance.0.is_empty() { String::new() } else { text("instance", &self.instance)? };
-        let time = (!self.time.0.is_empty()).then(|| self.time.find(entry).and_then(time)).flatten();
+        let instance = if self.instance.steps().is_empty() { String::new() } else { text("instance", &self.instance)? };
+        let time = (!self.time.steps().is_empty()).then(|| find(&self.time, entry).and_then(time)).flatten();
         Ok(Found { circuit, instance, state: place, time })
     }
 }
 
-/// A document, unless it is nested too deep.
-pub(super) fn parse(body: &[u8]) -> Result<Value, String> {
-    check_depth(body)?;
-    serde_json::from_slice(body).map_err(|error| format!("the answer is no JSON: {error}"))
-}
-
-/// Refuses what is nested too deep, before anything is built. Brackets in text do not count.
-pub(super) fn check_depth(body: &[u8]) -> Result<(), String> {
-    let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
-    for byte in body {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => depth += 1,
-            b']' | b'}' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEPTH_MAX {
-            return Err(format!("the answer is nested deeper than {DEPTH_MAX} levels"));
-        }
-    }
-    Ok(())
+/// The text of an answer, unless it is nested too deep to be read.
+pub(super) fn text(body: &[u8]) -> Result<&str, String> {
+    let text = std::str::from_utf8(body).map_err(|_| "the answer is not UTF-8".to_owned())?;
+    check_depth(text).map_err(|_| format!("the answer is nested deeper than {DEPTH_MAX} levels"))?;
+    Ok(text)
 }
 
 /// A date, or seconds or milliseconds since 1970.
@@ -164,40 +142,18 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-impl Path {
-    fn find<'v>(&self, from: &'v Value) -> Option<&'v Value> {
-        self.0.iter().try_fold(from, |value, step| match value {
-            Value::Object(entries) => entries.get(step),
-            Value::Array(entries) => entries.get(step.parse::<usize>().ok()?),
-            _ => None,
-        })
-    }
+/// What stands there.
+fn find<'v>(selector: &Selector, from: &'v Value) -> Option<&'v Value> {
+    selector.steps().iter().try_fold(from, |value, step| match value {
+        Value::Object(entries) => entries.get(&**step),
+        Value::Array(entries) => entries.get(step.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
-impl FromStr for Path {
-    type Err = String;
-
-    /// A JSON pointer (RFC 6901), which begins with `/`, or a dotted path; nothing: here.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let steps: Vec<String> = match text.strip_prefix('/') {
-            Some(pointer) => pointer.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect(),
-            None if text.is_empty() => Vec::new(),
-            None if text.split('.').any(str::is_empty) => {
-                return Err(format!("the path {text:?} has an empty step; a key with a dot in it is written /a.b/c"));
-            }
-            None => text.split('.').map(ToOwned::to_owned).collect(),
-        };
-        Ok(Self(steps))
-    }
-}
-
-impl std::fmt::Display for Path {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("its top");
-        }
-        self.0.iter().try_for_each(|step| write!(f, "/{}", step.replace('~', "~0").replace('/', "~1")))
-    }
+/// A place for people.
+fn at(selector: &Selector) -> String {
+    if selector.steps().is_empty() { "its top".to_owned() } else { selector.to_string() }
 }
 
 #[cfg(test)]
@@ -257,9 +213,8 @@ mod tests {
     #[test]
     fn what_is_nested_too_deep_is_refused_before_it_is_built() {
         let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(check_depth(deep(DEPTH_MAX).as_bytes()).is_ok());
-        assert!(check_depth(deep(DEPTH_MAX + 1).as_bytes()).is_err());
-        assert!(check_depth(format!("\"\\\"{}\"", deep(500)).as_bytes()).is_ok(), "text may hold brackets");
+        assert!(text(deep(DEPTH_MAX).as_bytes()).is_ok());
+        assert!(text(deep(DEPTH_MAX + 1).as_bytes()).unwrap_err().contains("deeper than 64"));
     }
 
     #[test]

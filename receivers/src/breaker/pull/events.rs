@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::document::{check_depth, date};
+use super::document::{date, text};
 use crate::breaker::signal::{NAME_BYTES_MAX, Signal, echo};
 
 #[derive(Deserialize)]
@@ -29,9 +29,8 @@ struct Event<'a> {
 /// # Errors
 /// Why it is no such document.
 pub(super) fn read<'a>(body: &'a [u8], states: &[String]) -> Result<(Vec<Signal<'a>>, Vec<String>), String> {
-    check_depth(body)?;
     let document: Document<'_> =
-        serde_json::from_slice(body).map_err(|error| format!("the answer holds no events: {error}"))?;
+        serde_json::from_str(text(body)?).map_err(|error| format!("the answer holds no events: {error}"))?;
     let (mut signals, mut refused) = (Vec::new(), Vec::new());
     for (index, event) in document.events.into_iter().enumerate() {
         // Calls are events too.
