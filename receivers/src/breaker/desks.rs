@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use pipeline::Collects;
 use pipeline::collection::{CollectionDesk, CollectionPort};
-use pipeline::{Collects, Stop};
 use tokio::time::Instant;
 
 /// The desks of both, and who stands between them and the receiver's own.
@@ -57,21 +57,5 @@ impl Relay {
             desk.first_round_done(collected.clone());
             demands.into_iter().for_each(|demand| demand.answer(collected.clone()));
         }
-    }
-}
-
-/// Answers that there is nothing to read.
-pub(super) async fn answer_with_nothing(desk: Option<CollectionDesk>, stop: &mut Stop) {
-    let Some(mut desk) = desk else { return stop.requested().await };
-    loop {
-        let demands = tokio::select! {
-            demands = desk.demanded() => demands,
-            () = stop.requested() => return,
-        };
-        if demands.is_empty() {
-            return stop.requested().await;
-        }
-        desk.first_round_done(Vec::new());
-        demands.into_iter().for_each(|demand| demand.answer(Vec::new()));
     }
 }

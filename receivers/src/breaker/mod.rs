@@ -37,7 +37,7 @@ use self::desks::Desks;
 use self::life::{All, Lives};
 use self::pull::{Books, Puller};
 use self::settings::Settings;
-use crate::events::{Chore, Emission, Ways};
+use crate::events::{self, Chore, Emission, Ways, open_ledger};
 
 /// The registry's entry.
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
@@ -109,7 +109,7 @@ impl Breaker {
     async fn serve(self, outlet: Outlet, stop: Stop) -> Result<(), Fault> {
         let Self { checked, folder, context } = self;
         let ledger = match folder.filter(|_| checked.storage.is_some()) {
-            Some(folder) => Some(open(&checked, folder, &context).await?),
+            Some(folder) => Some(open_ledger(folder, checked.ledger_options(), &context).await?),
             None => None,
         };
         let id = context.id.to_string();
@@ -154,17 +154,17 @@ impl Breaker {
     }
 
     /// A run that remembers nothing has nothing to count with: targets are asked for their states, and no door is opened.
-    async fn run_once(self, outlet: Outlet, mut stop: Stop) -> Result<(), Fault> {
+    async fn run_once(self, outlet: Outlet, stop: Stop) -> Result<(), Fault> {
         let Self { checked, context, .. } = self;
         let id = context.id.to_string();
-        if checked.door.is_some() {
-            tracing::warn!(receiver = %id, "signals are sent and not read: run once, this receiver has none");
+        if checked.pull.is_none() {
+            events::run_once(context, stop).await;
+            return Ok(());
         }
         let on_demand = checked.collects() == Collects::OnDemand;
         let house = House { id: &id, checked: &checked, ledger: None, context: &context, outlet };
-        match house.puller()? {
-            Some(puller) => puller.run(context.desk, on_demand, stop).await,
-            None => desks::answer_with_nothing(context.desk, &mut stop).await,
+        if let Some(puller) = house.puller()? {
+            puller.run(context.desk, on_demand, stop).await;
         }
         Ok(())
     }
@@ -237,15 +237,6 @@ async fn serve(door: Option<(Server, pipeline::net::Service)>, mut stop: Stop) {
         Some((server, service)) => server.serve(service, stop).await,
         None => stop.requested().await,
     }
-}
-
-/// Opens the ledger where blocking is allowed: a large one takes half a second.
-async fn open(checked: &Checked, folder: PathBuf, context: &BuildContext) -> Result<Ledger, Fault> {
-    let options = checked.ledger_options();
-    let (id, clock) = (context.id.to_string(), context.clock.clone());
-    let (table, meters) = (context.table.clone(), context.meters.clone());
-    let opening = tokio::task::spawn_blocking(move || Ledger::open(&folder, &id, options, &clock, &table, &meters));
-    opening.await.map_err(|error| Fault::new("opening the ledger broke off").caused_by(error))?
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl Bench {
         let section = Section::from_yaml(ID, yaml).unwrap();
         let checked = Checked::of(&section).unwrap_or_else(|problems| panic!("{problems}"));
         let context = context(ID);
-        let ledger = open(&checked, folder.to_owned(), &context).await.unwrap();
+        let ledger = open_ledger(folder.to_owned(), checked.ledger_options(), &context).await.unwrap();
         let (outlet, inbox) = probe();
         let house = super::House {
             id: ID,
@@ -327,7 +327,7 @@ async fn a_ledger_that_takes_nothing_makes_the_sender_come_again() {
     let section = Section::from_yaml(ID, YAML).unwrap();
     let checked = Checked::of(&section).unwrap();
     let context = context(ID);
-    let ledger = open(&checked, folder.path().to_owned(), &context).await.unwrap();
+    let ledger = open_ledger(folder.path().to_owned(), checked.ledger_options(), &context).await.unwrap();
     let outlet = probe().0;
     let house = super::House { id: ID, checked: &checked, ledger: Some(&ledger), context: &context, outlet };
     let counter = Arc::new(house.counter(&ledger, &mut Vec::new()));
@@ -424,7 +424,7 @@ async fn time_in_state_is_kept_through_late_signals_and_restarts_and_never_falls
     let outlet = probe().0;
     let clock = context.clock.clone();
     let start = async || {
-        let ledger = open(&checked, folder.path().to_owned(), &context).await.unwrap();
+        let ledger = open_ledger(folder.path().to_owned(), checked.ledger_options(), &context).await.unwrap();
         let house = super::House {
             id: ID,
             checked: &checked,

@@ -78,6 +78,7 @@ impl Sender {
     }
 
     /// Says that a collection failed, and what is to be shown of its source.
+    #[cfg(feature = "breaker")]
     pub(crate) async fn fail(&mut self, on_failure: OnFailure) {
         self.sequence += 1;
         self.send_page(self.nothing(), Permit::none(), Page::Failed(on_failure)).await;

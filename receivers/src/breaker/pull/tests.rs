@@ -15,9 +15,9 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use super::*;
+use crate::breaker::House;
 use crate::breaker::check::Checked;
-use crate::breaker::{House, open};
-use crate::events::Chore as _;
+use crate::events::{Chore as _, open_ledger};
 
 const ID: &str = "breaker/x";
 
@@ -97,7 +97,7 @@ impl Bench {
         let checked = Checked::of(&section).unwrap_or_else(|problems| panic!("{problems}"));
         let context = context(ID);
         let ledger = match checked.storage {
-            Some(_) => Some(open(&checked, folder.to_owned(), &context).await.unwrap()),
+            Some(_) => Some(open_ledger(folder.to_owned(), checked.ledger_options(), &context).await.unwrap()),
             None => None,
         };
         let (outlet, inbox) = probe();
