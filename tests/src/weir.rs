@@ -129,6 +129,14 @@ impl Weir {
         self.process.ended().is_none()
     }
 
+    /// Sends a signal by name: `KILL`, `STOP`, `CONT`.
+    ///
+    /// # Panics
+    /// When it cannot be sent.
+    pub fn signal(&self, signal: &str) {
+        self.process.signal(signal);
+    }
+
     /// Asks it to stop, as Kubernetes does, and waits for the end.
     ///
     /// # Panics

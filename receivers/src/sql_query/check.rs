@@ -10,6 +10,7 @@ use pipeline::OnFailure;
 use pipeline::mapping::{AttributeRule, LogRule, MapperRules};
 
 use super::check_metric::{self, MetricCheck};
+use super::check_singleton::Contest;
 use super::driver::Database;
 use super::settings::{Consistency, Failure, Log, Query, Settings, When};
 
@@ -30,6 +31,8 @@ pub(crate) struct Checked {
     pub(crate) log_sql: bool,
     pub(crate) for_each: Option<Arc<CheckedEach>>,
     pub(crate) queries: Vec<CheckedQuery>,
+    /// How agents agree on who reads, if they do.
+    pub(crate) contest: Option<Contest>,
     pub(crate) warnings: Problems,
 }
 
@@ -101,11 +104,12 @@ pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
     let queries: Vec<_> =
         settings.queries.iter().enumerate().map(|(index, query)| check.query(index, query, &mut names)).collect();
     let for_each = check.for_each();
+    let contest = check.contest(&targets);
     let problems = check.problems;
     if problems.has_errors() {
         Err(problems)
     } else {
-        Ok(Checked { for_each, ..checked(&settings, targets, queries, problems) })
+        Ok(Checked { for_each, contest, ..checked(&settings, targets, queries, problems) })
     }
 }
 
@@ -129,6 +133,7 @@ fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>
         log_sql: settings.telemetry.logs.query,
         for_each: None,
         queries,
+        contest: None,
         warnings,
     }
 }

@@ -113,10 +113,6 @@ impl Check<'_> {
         if !is_postgres && self.settings.for_each.is_some() {
             self.help("for_each", "'for_each' needs the driver postgres", "leave it out");
         }
-        if self.settings.singleton.as_deref().is_some_and(|singleton| singleton != "none") {
-            let help = "run one agent for each database, or write singleton: none";
-            self.help("singleton", "'singleton' is not supported yet", help);
-        }
         for (index, statement) in self.settings.session.iter().enumerate() {
             let first = statement.split_whitespace().next().unwrap_or("").to_ascii_lowercase();
             let sets = first == "set" || first == "select" && statement.contains("set_config");

@@ -19,6 +19,8 @@ use super::source::ReadError;
 /// Carries the pages of one read.
 pub(crate) struct Courier {
     around: Arc<Around>,
+    /// In which they were read: they are not sent in another.
+    term: u64,
     pages: mpsc::Receiver<Page>,
     flights: VecDeque<Flight>,
     /// Until when a page may wait for its share of the byte budget.
@@ -44,7 +46,18 @@ impl Courier {
     /// A courier, and where its pages come in.
     pub(crate) fn new(around: Arc<Around>, deadline: Instant) -> (Self, mpsc::Sender<Page>) {
         let (send, pages) = mpsc::channel(WAITING);
-        (Self { around, pages, flights: VecDeque::new(), deadline, records: 0, trouble: None }, send)
+        (
+            Self {
+                term: around.seat.term(),
+                around,
+                pages,
+                flights: VecDeque::new(),
+                deadline,
+                records: 0,
+                trouble: None,
+            },
+            send,
+        )
     }
 
     /// Carries what comes until the read is `over`, and then what is still there.
@@ -84,6 +97,9 @@ impl Courier {
             Ok(permit) => permit,
             Err(error) => return self.trouble = Some(error),
         };
+        if let Err(error) = self.around.seat.confirm(self.term).await {
+            return self.trouble = Some(error);
+        }
         self.records += records.len();
         let (receipt, waiter) = Receipt::pair();
         let batch = Batch::new(Logs { records }, self.around.clock.wall()).with_permit(permit).with_receipt(receipt);

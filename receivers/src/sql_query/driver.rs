@@ -18,6 +18,28 @@ pub(crate) enum Database {
     Postgres(Box<super::postgres::Dsn>),
 }
 
+impl Database {
+    /// The file that it is, if it is one.
+    pub(crate) fn file(&self) -> Option<std::path::PathBuf> {
+        match self {
+            #[cfg(feature = "sql-sqlite")]
+            Self::Sqlite(path) => Some(path.absolute()),
+            #[cfg(feature = "sql-postgres")]
+            Self::Postgres(_) => None,
+        }
+    }
+
+    /// On how many servers it may be found; 0: it is a file.
+    pub(crate) fn servers(&self) -> usize {
+        match self {
+            #[cfg(feature = "sql-sqlite")]
+            Self::Sqlite(_) => 0,
+            #[cfg(feature = "sql-postgres")]
+            Self::Postgres(dsn) => dsn.servers(),
+        }
+    }
+}
+
 /// Driver and cargo feature of the agent; whether this build has it.
 pub(crate) const DRIVERS: &[(&str, &str, bool)] = &[
     ("sqlite", "receiver-sql-sqlite", cfg!(feature = "sql-sqlite")),

@@ -140,6 +140,16 @@ impl Each {
             rows: sum.rows + last.rows,
             success: sum.success.min(last.success),
             skipped: 0,
+            part: sum.part,
         })
+    }
+
+    /// Ends what all turns hold: another agent reads.
+    pub(crate) async fn stand_by(&mut self, deadline: Instant) -> Vec<Collected> {
+        let mut collected = Vec::new();
+        for mut turn in std::mem::take(&mut self.turns).into_values() {
+            collected.extend(turn.end(deadline).await);
+        }
+        collected
     }
 }

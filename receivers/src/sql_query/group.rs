@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use super::courier::Courier;
 use super::each::Each;
-use super::health::Last;
+use super::health::{Last, Part};
 use super::query::QueryAtWork;
 use super::schedule::Around;
+use super::singleton::Standing;
 use super::source::{Done, Job, ReadError, Reason};
 
 /// Queries of one collection.
@@ -48,6 +49,11 @@ impl Group {
     /// Reads all queries once and sends what comes of it. `until`: when nobody wants the results any more. A request to stop
     /// interrupts the reading, not the sending.
     pub(crate) async fn collect(&mut self, until: Option<Instant>, stop: &mut Stop) -> Vec<Collected> {
+        if self.each.is_some()
+            && let Err(standing) = self.lead().await
+        {
+            return self.stand_by(standing).await;
+        }
         if let Some(each) = &mut self.each {
             let (collected, fare) = each.collect(until, stop).await;
             self.judge(fare);
@@ -68,6 +74,10 @@ impl Group {
             }
             self.away = None;
         }
+        let term = match self.lead().await {
+            Ok(term) => term,
+            Err(standing) => return self.stand_by(standing).await,
+        };
         let deadline = until.unwrap_or_else(|| self.deadline());
         let work = |query: &mut QueryAtWork| query.work(deadline);
         let (works, couriers): (Vec<_>, Vec<_>) = self.queries.iter_mut().map(work).unzip();
@@ -84,16 +94,52 @@ impl Group {
             over.stop();
             read
         };
-        let read = join(read, carrying).await;
-        match read {
-            (Ok(done), couriers) => self.finish(done, couriers, deadline).await,
+        let (done, couriers) = match join(read, carrying).await {
+            (Ok(done), couriers) => (done, couriers),
             (Err(error), _) => {
                 if error.reason == Reason::Timeout {
                     self.away = Some(reading);
                 }
-                self.miss(&error).await
+                return self.miss(&error).await;
+            }
+        };
+        // Who was frozen in the middle of it may have been replaced since, and must not send what the other has sent.
+        match self.lead().await {
+            Ok(still) if still == term => self.finish(done, couriers, deadline).await,
+            other => {
+                self.queries.iter_mut().zip(done).for_each(|(query, done)| query.take_back(done));
+                self.stand_by(other.err().unwrap_or(Standing::StandsBy)).await
             }
         }
+    }
+
+    /// The number of the term in which this agent reads, when it does.
+    async fn lead(&mut self) -> Result<u64, Standing> {
+        let standing = self.around.seat.standing().await;
+        let part = match &standing {
+            Standing::Leads(0) => Part::Alone,
+            Standing::Leads(_) => Part::Leads,
+            Standing::StandsBy => Part::StandsBy,
+            Standing::Unknown(_) => Part::Unknown,
+        };
+        self.queries.iter_mut().for_each(|query| query.health.last.part = part);
+        match standing {
+            Standing::Leads(term) => Ok(term),
+            other => Err(other),
+        }
+    }
+
+    /// This agent does not read. Another one does: what this one showed of its last read would be stale, so it ends.
+    async fn stand_by(&mut self, standing: Standing) -> Vec<Collected> {
+        if let Standing::Unknown(error) = standing {
+            return self.miss(&error).await;
+        }
+        let deadline = self.deadline();
+        let mut collected = self.end(deadline).await;
+        if let Some(each) = &mut self.each {
+            collected.extend(each.stand_by(deadline).await);
+        }
+        collected
     }
 
     /// With no one waiting, queries may first wait as long for a connection as they may then take.
@@ -119,7 +165,7 @@ impl Group {
         match fare {
             Ok(fare) => self.queries.iter_mut().zip(fare).for_each(|(query, last)| {
                 let skipped = query.health.last.skipped;
-                query.health.last = Last { skipped, ..last };
+                query.health.last = Last { skipped, part: query.health.last.part, ..last };
                 query.health.loop_works();
             }),
             Err(error) => {

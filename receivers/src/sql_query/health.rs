@@ -36,6 +36,21 @@ pub(crate) struct Last {
     pub(crate) success: UnixNanos,
     /// Ticks that passed while a read was running, since start.
     pub(crate) skipped: u64,
+    /// The agent's part among several.
+    pub(crate) part: Part,
+}
+
+/// The part of this agent among several that could read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// There are no others.
+    #[default]
+    Alone,
+    Leads,
+    /// Another one reads.
+    StandsBy,
+    /// The lock could not be asked, so nothing is read.
+    Unknown,
 }
 
 struct QueryMeters {

@@ -18,6 +18,7 @@ pub(crate) mod check;
 mod check_connected;
 mod check_database;
 mod check_metric;
+mod check_singleton;
 mod courier;
 mod describe;
 pub(crate) mod driver;
@@ -31,6 +32,7 @@ mod postgres;
 mod query;
 mod schedule;
 mod settings;
+mod singleton;
 mod source;
 #[cfg(feature = "sql-sqlite")]
 pub(crate) mod sqlite;
@@ -42,11 +44,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::{Problems, Section};
-use futures_util::future::join_all;
-use pipeline::{BoxFuture, BuildContext, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop};
+use futures_util::future::{join, join_all};
+use pipeline::{
+    BoxFuture, BuildContext, Claim, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop,
+};
 
 use self::check::{Checked, Pace};
+use self::check_singleton::{Contest, LockPlace};
 use self::schedule::{Around, Schedule};
+use self::singleton::{FileLock, Keeper, Lock, Seat};
 
 /// The registry's entry.
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
@@ -84,6 +90,15 @@ impl Plan<dyn Receiver> for SqlPlan {
             Pace::Interval { .. } => Collects::Interval,
             Pace::OnScrape { .. } => Collects::OnDemand,
         }
+    }
+
+    fn claims(&self) -> Vec<Claim> {
+        let locks = self.checked.contest.iter().flat_map(|contest| &contest.locks);
+        let file = |lock: &LockPlace| match lock {
+            LockPlace::File(path) => Some(Claim::Path(path.clone())),
+            LockPlace::Database(_) => None,
+        };
+        locks.filter_map(file).collect()
     }
 
     fn warnings(&self) -> Problems {
@@ -124,8 +139,10 @@ async fn run(
     outlet: Outlet,
     stop: Stop,
 ) -> Result<(), Fault> {
+    let (keepers, seats): (Vec<_>, Vec<_>) = contend(&checked, &context, &sources).into_iter().unzip();
     let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
-    let around = |(source, target): (&Arc<dyn source::Source>, &check::Target)| Around {
+    let seats = seats.into_iter().chain(std::iter::repeat_with(Seat::default));
+    let around = |((source, target), seat): ((&Arc<dyn source::Source>, &check::Target), Seat)| Around {
         receiver: id.to_string().into(),
         target: target.name.clone(),
         clock: clock.clone(),
@@ -135,11 +152,34 @@ async fn run(
         outlet: outlet.clone(),
         source: source.clone(),
         database: health::DatabaseHealth::default(),
+        seat,
     };
-    let arounds = sources.iter().zip(&checked.targets).map(around).collect();
-    Schedule::new(checked, arounds).run(desk, stop).await;
+    let arounds = sources.iter().zip(&checked.targets).zip(seats).map(around).collect();
+    let (stopper, read) = Stop::pair();
+    let reading = async {
+        Schedule::new(checked, arounds).run(desk, stop).await;
+        // Only now: what is read to its end is still covered by the lock.
+        stopper.stop();
+    };
+    join(reading, join_all(keepers.into_iter().map(|keeper| keeper.keep(read.clone())))).await;
     join_all(sources.iter().map(|source| source.close())).await;
     Ok(())
+}
+
+/// A keeper and a seat for each target, in order; none when this agent reads whoever else does.
+fn contend(checked: &Checked, context: &BuildContext, sources: &[Arc<dyn source::Source>]) -> Vec<(Keeper, Seat)> {
+    // A single look changes nothing and is sent nowhere.
+    let contest = checked.contest.as_ref().filter(|_| !context.once);
+    let Some(Contest { lease, locks }) = contest else { return Vec::new() };
+    let BuildContext { id, clock, meters, .. } = context;
+    let keeper = |((source, target), place): ((&Arc<dyn source::Source>, &check::Target), &LockPlace)| {
+        let lock: Box<dyn Lock> = match place {
+            LockPlace::File(path) => Box::new(FileLock::new(path.clone())),
+            LockPlace::Database(name) => source.lock(name, *lease)?,
+        };
+        Some(Keeper::new(lock, *lease, clock.clone(), meters, id.to_string().into(), target.name.clone()))
+    };
+    sources.iter().zip(&checked.targets).zip(locks).filter_map(keeper).collect()
 }
 
 #[cfg(test)]

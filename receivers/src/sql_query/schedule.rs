@@ -16,6 +16,7 @@ use super::each::Each;
 use super::group::Group;
 use super::health::DatabaseHealth;
 use super::query::QueryAtWork;
+use super::singleton::Seat;
 use super::source::{ReadError, Reason, Source};
 use super::vitals::Vitals;
 
@@ -32,6 +33,8 @@ pub(crate) struct Around {
     pub(crate) outlet: Outlet,
     pub(crate) source: Arc<dyn Source>,
     pub(crate) database: DatabaseHealth,
+    /// Whether this agent may read it.
+    pub(crate) seat: Seat,
 }
 
 /// The groups of a receiver and their pace.

@@ -34,8 +34,13 @@ pub(crate) struct Settings {
     pub(crate) targets: Vec<Target>,
     /// A query whose rows drive a loop: all queries are read once for each of them. For postgres.
     pub(crate) for_each: Option<ForEach>,
-    /// How two agents agree on who reads. Only `none` in this version.
-    pub(crate) singleton: Option<String>,
+    /// How agents with one configuration agree on who reads: not at all (`none`, default), by a lock on a file (`file_lock`), or by
+    /// a lock in the database (`db_lock`).
+    pub(crate) singleton: Singleton,
+    /// With `file_lock`: the file. With sqlite it stands beside the database by default, which all who read it see.
+    pub(crate) lock_file: Option<String>,
+    /// With `db_lock`: for how long a holder is believed that says nothing. Default 10s, from 2s to 10m.
+    pub(crate) lock_lease: Duration,
     /// The queries.
     pub(crate) queries: Vec<Query>,
     /// When to read: by an interval of its own, or when an endpoint is scraped.
@@ -134,6 +139,19 @@ pub(crate) enum When {
     Interval,
     /// When an endpoint is scraped.
     OnScrape,
+}
+
+/// How agents agree on who reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Singleton {
+    /// Not at all: each of them reads.
+    #[default]
+    None,
+    /// Who holds a lock on a file reads.
+    FileLock,
+    /// Who holds a lock in the database reads.
+    DbLock,
 }
 
 /// What the queries of one collection see.
@@ -344,7 +362,9 @@ impl Default for Settings {
             session: Vec::new(),
             targets: Vec::new(),
             for_each: None,
-            singleton: None,
+            singleton: Singleton::default(),
+            lock_file: None,
+            lock_lease: Duration::from_secs(10),
             queries: Vec::new(),
             collection: When::default(),
             collection_interval: Duration::from_secs(10),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::describe::Description;
 use super::intake::{Cells, Intake};
+use super::singleton::Lock;
 
 /// A database that can be read.
 pub(crate) trait Source: Send + Sync {
@@ -22,6 +23,12 @@ pub(crate) trait Source: Send + Sync {
         Box::pin(async {
             Err(ReadError::new(Reason::Unavailable, "this driver tells nothing of statements that do not run"))
         })
+    }
+
+    /// A lock of this name in the database, whose holder is believed for `lease` after it was last heard; `None` where there is no
+    /// such thing. It has a connection of its own.
+    fn lock(&self, _name: &str, _lease: Duration) -> Option<Box<dyn Lock>> {
+        None
     }
 
     /// Ends what the driver runs in the background. Reads in progress are interrupted.
@@ -88,6 +95,8 @@ pub(crate) enum Reason {
     Statement,
     /// A rule calls what was found an error.
     Data,
+    /// Another agent has taken over.
+    Replaced,
 }
 
 /// Gives all queries of a job back unread.
@@ -104,7 +113,7 @@ impl ReadError {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Unavailable,
         Self::Corrupt,
         Self::Locked,
@@ -114,6 +123,7 @@ impl Reason {
         Self::Column,
         Self::Statement,
         Self::Data,
+        Self::Replaced,
     ];
 
     /// As counters name it.
@@ -128,6 +138,7 @@ impl Reason {
             Self::Column => "column",
             Self::Statement => "statement",
             Self::Data => "data",
+            Self::Replaced => "replaced",
         }
     }
 }

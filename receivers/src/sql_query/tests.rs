@@ -198,7 +198,14 @@ fn mistakes_of_targets_name_the_target() {
     );
     assert_eq!(targets("targets: [{name: a}]"), ["'host' or 'datasource' must be specified"]);
     assert_eq!(targets("datasource: x.db\nsingleton: none"), [""; 0]);
-    assert_eq!(targets("datasource: x.db\nsingleton: db_lock"), ["'singleton' is not supported yet"]);
+    let db_lock = "'singleton: db_lock' needs a database server: a file has no locks that outlive a read";
+    assert_eq!(targets("datasource: x.db\nsingleton: db_lock"), [db_lock]);
+    assert_eq!(targets("datasource: x.db\nlock_file: y"), ["'lock_file' needs 'singleton: file_lock'"]);
+    let lease = ["'lock_lease' must be from 2s to 10m", "'lock_lease' needs 'singleton: db_lock'"];
+    let mut found = targets("datasource: x.db\nsingleton: file_lock\nlock_lease: 1s");
+    found.sort();
+    assert_eq!(found, lease);
+    assert_eq!(targets("datasource: x.db\nsingleton: file_lock\nlock_file: ''"), ["'lock_file' cannot be empty"]);
     assert_eq!(targets("datasource: x.db\nsession: [set a = 1]"), ["'session' needs the driver postgres"]);
 }
 

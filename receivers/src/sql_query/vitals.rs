@@ -8,7 +8,7 @@ use pdata::{Attributes, Identity, Kind, Metric, Metrics, Origin, Point, PointFla
 use pipeline::collection::Collected;
 use pipeline::{Batch, Collection, Page, Signals, SourceId};
 
-use super::health::Last;
+use super::health::{Last, Part};
 use super::query::QueryAtWork;
 use super::schedule::Around;
 
@@ -18,11 +18,13 @@ pub(crate) struct Vitals {
     sequence: u64,
     /// Per query, in the order of [`METRICS`].
     series: Vec<[Series; METRICS.len()]>,
+    /// Which of them have a value at the endpoint.
+    told: Vec<[bool; METRICS.len()]>,
     around: Arc<Around>,
 }
 
 /// Name, unit, description and kind.
-const METRICS: [(&str, &str, &str, Kind); 5] = [
+const METRICS: [(&str, &str, &str, Kind); 6] = [
     ("weir_sql_up", "", "Whether the last read of the query succeeded.", Kind::Gauge),
     ("weir_sql_duration_seconds", "s", "How long the last read of the query took.", Kind::Gauge),
     ("weir_sql_rows", "", "Rows of the last successful read of the query.", Kind::Gauge),
@@ -33,6 +35,7 @@ const METRICS: [(&str, &str, &str, Kind); 5] = [
         Kind::Gauge,
     ),
     ("weir_sql_skipped_ticks_total", "", "Ticks that passed while a read of the query was running.", Kind::COUNTER),
+    ("weir_sql_leader", "", "Whether this agent is the one that reads the query (singleton).", Kind::Gauge),
 ];
 
 impl Vitals {
@@ -53,8 +56,9 @@ impl Vitals {
                 around.table.intern(Identity { origin: origin.clone(), metric, attributes: attributes.clone() })
             })
         };
-        let series = queries.map(of).collect();
-        Self { source: SourceId(source.into()), sequence: around.first_sequence(), series, around }
+        let series: Vec<_> = queries.map(of).collect();
+        let told = vec![[false; METRICS.len()]; series.len()];
+        Self { source: SourceId(source.into()), sequence: around.first_sequence(), series, told, around }
     }
 
     /// Sends how these queries, which are those it was made for, fare now. Nothing when nobody takes metrics.
@@ -65,11 +69,16 @@ impl Vitals {
         let now = self.around.clock.wall();
         self.sequence += 1;
         let mut metrics = Metrics::with_capacity(self.around.table.pin(), self.series.len() * METRICS.len());
-        for (series, last) in self.series.iter().zip(&queries) {
-            for (series, value) in series.iter().zip(values(last)) {
-                let Some(value) = value else { continue };
+        for ((series, told), last) in self.series.iter().zip(&mut self.told).zip(&queries) {
+            for ((series, told), value) in series.iter().zip(told).zip(values(last)) {
+                let ended = std::mem::replace(told, value.is_some()) && value.is_none();
+                let (value, flags) = match value {
+                    Some(value) => (value, PointFlags::HELD),
+                    None if ended => (PointValue::Int(0), PointFlags::NO_RECORDED_VALUE),
+                    None => continue,
+                };
                 let series = metrics.adopt(series);
-                let (start, flags) = (UnixNanos::UNSET, PointFlags::HELD);
+                let start = UnixNanos::UNSET;
                 metrics.points.push(Point { series, start, time: now, value, flags });
             }
         }
@@ -80,11 +89,14 @@ impl Vitals {
 }
 
 fn values(last: &Last) -> [Option<PointValue>; METRICS.len()] {
+    // Who stands by has nothing to say of reads: it is neither up nor down.
+    let reads = |value: PointValue| (last.part != Part::StandsBy).then_some(value);
     [
-        Some(PointValue::Int(i64::from(last.up))),
-        Some(PointValue::Double(last.took.as_secs_f64())),
-        Some(PointValue::Int(i64::try_from(last.rows).unwrap_or(i64::MAX))),
-        last.success.is_set().then(|| PointValue::Double(last.success.as_seconds())),
-        Some(PointValue::Int(i64::try_from(last.skipped).unwrap_or(i64::MAX))),
+        reads(PointValue::Int(i64::from(last.up))),
+        reads(PointValue::Double(last.took.as_secs_f64())),
+        reads(PointValue::Int(i64::try_from(last.rows).unwrap_or(i64::MAX))),
+        reads(PointValue::Double(last.success.as_seconds())).filter(|_| last.success.is_set()),
+        reads(PointValue::Int(i64::try_from(last.skipped).unwrap_or(i64::MAX))),
+        (last.part != Part::Alone).then(|| PointValue::Int(i64::from(last.part == Part::Leads))),
     ]
 }

@@ -225,8 +225,28 @@ impl Connection {
         differs
     }
 
+    /// Runs one statement; gives the cells of its first row as text.
+    pub(super) async fn ask(&mut self, sql: &str) -> Result<Vec<Option<String>>, Trouble> {
+        let mut out = Out::default();
+        out.query(sql);
+        self.wire.send(&out).await?;
+        let mut row = None;
+        loop {
+            match self.wire.next().await? {
+                (b'D', body) if row.is_none() => row = Some(decode::texts(body)?),
+                (b'C' | b'T' | b'D' | b'I', _) => {}
+                (b'E', body) => {
+                    let error = ServerError::parse(body);
+                    return Err(self.failed(error).await);
+                }
+                (b'Z', _) => return Ok(row.unwrap_or_default()),
+                _ => return Err(UNEXPECTED),
+            }
+        }
+    }
+
     /// Runs statements whose results do not matter.
-    async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
+    pub(super) async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
         let mut out = Out::default();
         out.query(sql);
         self.wire.send(&out).await?;

@@ -130,6 +130,17 @@ impl Column {
     }
 }
 
+/// The cells of a DataRow in which all are text.
+pub(super) fn texts(body: &[u8]) -> Result<Vec<Option<String>>, Trouble> {
+    let mut read = Bytes(body);
+    let count = read.u16()?;
+    let one = |_| match u32::try_from(i32::from_be_bytes(read.array()?)) {
+        Ok(length) => Ok(Some(String::from_utf8_lossy(read.take(length as usize)?).into_owned())),
+        Err(_) => Ok(None),
+    };
+    (0..count).map(one).collect()
+}
+
 /// Reads a RowDescription for what it says of the types.
 pub(super) fn described(body: &[u8]) -> Result<Vec<describe::Column>, Trouble> {
     let mut read = Bytes(body);

@@ -55,6 +55,11 @@ const MEANINGLESS: &[&str] =
     &["gssencmode", "krbsrvname", "client_encoding", "fallback_application_name", "keepalives"];
 
 impl Dsn {
+    /// How many hosts are tried.
+    pub(crate) fn servers(&self) -> usize {
+        self.hosts.len()
+    }
+
     /// Reads what was written.
     pub(crate) fn parse(written: Place<'_>) -> Result<Self, Mistake> {
         let mut parameters = Parameters::default();

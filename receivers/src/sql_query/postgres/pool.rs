@@ -1,6 +1,7 @@
 //! The connections of one receiver to one database, and who gets which.
 
 mod describe;
+mod lock;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use super::connect;
 use super::connection::{Connection, Limits};
 use super::error::{Asked, TIME_UP, Trouble};
 use crate::sql_query::describe::Description;
+use crate::sql_query::singleton::Lock;
 use crate::sql_query::source::{Done, Job, ReadError, Reason, Source, Work, refuse};
 
 /// The driver: at most so many connections, opened when they are needed and kept.
@@ -88,6 +90,10 @@ impl Source for Postgres {
     fn describe(&self, statements: Vec<Arc<str>>, time: Duration) -> BoxFuture<'static, Description> {
         let pool = self.0.clone();
         Box::pin(async move { pool.describe(statements, time).await })
+    }
+
+    fn lock(&self, name: &str, lease: Duration) -> Option<Box<dyn Lock>> {
+        Some(Box::new(lock::PgLock::new(self.0.clone(), name, lease)))
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

@@ -196,3 +196,60 @@ queries:
     running.stop().await;
     assert!(before.elapsed() < Duration::from_millis(500), "{:?}", before.elapsed());
 }
+
+/// What one scrape of a receiver with one query shows: its points, and its part in the contest.
+async fn contested(running: &mut Running) -> Vec<String> {
+    let collected = running.scrape().await;
+    let mut all = Vec::new();
+    for _ in &collected {
+        let batch = running.batch().await;
+        let told = |line: &String| {
+            !line.starts_with("weir_sql_")
+                || ["weir_sql_up", "weir_sql_leader"].iter().any(|name| line.starts_with(name))
+        };
+        all.extend(
+            lines(&batch)
+                .into_iter()
+                .filter(told)
+                .map(|line| line.replace("{query=\"0\",receiver=\"sql_query/x\"}", "")),
+        );
+    }
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn one_of_two_receivers_reads_and_the_other_shows_nothing() {
+    let setup = "create table t(v int); insert into t values (7)";
+    let section = "collection: on_scrape\nsingleton: file_lock\nqueries: [{sql: select v from t, metrics: [{metric_name: m, value_column: v}]}]";
+    let (folder, yaml) = database(setup, section);
+    let mut one = Running::on_sqlite(&yaml);
+    assert_eq!(contested(&mut one).await, ["m{} Int(7)", "weir_sql_leader Int(1)", "weir_sql_up Int(1)"]);
+    let mut two = Running::on_sqlite(&yaml);
+    assert_eq!(contested(&mut two).await, ["weir_sql_leader Int(0)"]);
+    assert_eq!(contested(&mut one).await.len(), 3);
+    let lock = folder.path().join("x.db.sql_query-x.lock");
+    assert_eq!(std::fs::read_to_string(&lock).unwrap().trim().parse(), Ok(1));
+    one.stop().await;
+    assert_eq!(contested(&mut two).await, ["m{} Int(7)", "weir_sql_leader Int(1)", "weir_sql_up Int(1)"]);
+    assert_eq!(std::fs::read_to_string(&lock).unwrap().trim().parse(), Ok(2));
+    // A lock that has become another file is lost; whoever holds the new one reads, and nothing stale is shown.
+    std::fs::remove_file(&lock).unwrap();
+    let mut three = Running::on_sqlite(&yaml);
+    assert_eq!(contested(&mut three).await.len(), 3);
+    let gone = contested(&mut two).await;
+    assert_eq!(gone[0], "m{} end", "{gone:?}");
+    assert!(gone.contains(&"weir_sql_leader Int(0)".to_owned()), "{gone:?}");
+    two.stop().await;
+    three.stop().await;
+}
+
+#[tokio::test]
+async fn a_lock_that_cannot_be_asked_is_a_failed_read() {
+    let section = "collection: on_scrape\nsingleton: file_lock\nlock_file: /nowhere/x.lock
+queries: [{sql: select 1 as v, metrics: [{metric_name: m, value_column: v}]}]";
+    let (_folder, yaml) = database("create table t(v int)", section);
+    let mut one = Running::on_sqlite(&yaml);
+    assert_eq!(contested(&mut one).await, ["weir_sql_leader Int(0)", "weir_sql_up Int(0)"]);
+    one.stop().await;
+}

@@ -261,6 +261,7 @@ queries:
             source,
             database: health::DatabaseHealth::default(),
             target: None,
+            seat: Seat::default(),
         };
         Schedule::new(checked(&format!("{two}{extra}")), vec![around]).sizes()
     };
