@@ -10,6 +10,7 @@ use pipeline::state::LedgerOptions;
 
 use super::field::{FieldList, FieldMap};
 use super::logs::LogRules;
+use super::once::OnceRule;
 use super::settings::{self, Settings};
 use super::verify::Verifier;
 use crate::events::settings::{ledger_options, ledger_problems, path_problem, storage};
@@ -38,6 +39,8 @@ pub(super) struct SourcePlan {
     pub(super) time: Option<TimeCell>,
     pub(super) challenge: Option<Echo>,
     pub(super) rules: Arc<CountRules>,
+    /// Metrics that count things, each by itself.
+    pub(super) once: Vec<OnceRule>,
     pub(super) logs: Option<LogRules>,
 }
 
@@ -99,7 +102,7 @@ impl Checked {
 
     /// Whether any source makes metrics, or the receiver itself.
     pub(super) fn has_metrics(&self) -> bool {
-        self.settings.refused_metric.is_some() || self.sources.iter().any(|source| !source.rules.metrics.is_empty())
+        self.settings.refused_metric.is_some() || self.sources.iter().any(SourcePlan::has_metrics)
     }
 
     /// Whether any source makes log records.
@@ -110,6 +113,12 @@ impl Checked {
     /// The largest body that any source takes.
     pub(super) fn max_body(&self) -> u64 {
         self.sources.iter().map(|source| source.settings.max_request_body_size.get()).max().unwrap_or_default()
+    }
+}
+
+impl SourcePlan {
+    fn has_metrics(&self) -> bool {
+        !(self.rules.metrics.is_empty() && self.once.is_empty())
     }
 }
 
@@ -215,9 +224,16 @@ impl settings::Source {
             }
             time = time.or_else(|| check.field(at, "time", "/time"));
         }
-        let metrics = self.metrics.iter().enumerate();
-        let metrics = metrics.filter_map(|(n, metric)| metric.rule(&format!("{at}.metrics[{n}]"), &mut check));
-        let metrics: Vec<_> = metrics.collect();
+        let (mut metrics, mut once) = (Vec::new(), Vec::new());
+        for (n, metric) in self.metrics.iter().enumerate() {
+            let path = format!("{at}.metrics[{n}]");
+            let Some(rule) = metric.rule(&path, &mut check) else { continue };
+            if metric.once_per.is_empty() {
+                metrics.push(rule);
+            } else {
+                once.push(OnceRule::new(metric, rule, &path, origin, &mut check));
+            }
+        }
         let logs = self.logs.as_ref().map(|logs| logs.rules(&format!("{at}.logs"), origin, &mut check));
         let challenge = self.challenge.as_ref().and_then(|challenge| challenge.plan(at, &mut check));
         let fields = check.fields.finish();
@@ -230,6 +246,7 @@ impl settings::Source {
             time: time.map(|cell| TimeCell { cell, unit: self.time_unit.into() }),
             challenge,
             rules: Arc::new(CountRules { origin: origin.clone(), metrics }),
+            once,
             logs,
             settings: self.clone(),
         })

@@ -44,6 +44,9 @@ pub(super) struct Metric {
     pub(super) time_unit: Unit,
     /// Conditions that must all hold.
     pub(super) when: Vec<When>,
+    /// Counts things and not events: a field that names the thing, or several, of which the first that is there does. However
+    /// many events tell of a thing, and through whichever sources, it counts once in this metric.
+    pub(super) once_per: StringList,
     /// Fields that become attributes.
     pub(super) attributes: Vec<Attribute>,
     /// Attributes that every series gets.
@@ -88,7 +91,9 @@ pub(super) struct Attribute {
     pub(super) name: String,
     /// The field with its value; the one called like the key by default.
     pub(super) field: Option<String>,
-    /// What stands for a field that is missing, null or empty. By default a missing or null one has no attribute.
+    /// Whether there is such an attribute at all, `true` by default: a switch for labels that not every installation wants.
+    pub(super) enabled: Option<bool>,
+    /// What stands for a field that is missing, null or blank. By default a missing or null one has no attribute.
     pub(super) null: Option<String>,
     /// Whether upper-case letters become lower-case ones.
     pub(super) lower_case: bool,
@@ -406,7 +411,9 @@ impl Check<'_> {
             }
         }
         let each = list.iter().enumerate();
-        each.filter_map(|(at, attribute)| attribute.rule(&format!("{path}[{at}]"), self)).collect()
+        // What is switched off must be right all the same: somebody will switch it on.
+        let each = each.map(|(at, attribute)| (attribute, attribute.rule(&format!("{path}[{at}]"), self)));
+        each.filter(|(attribute, _)| attribute.enabled != Some(false)).filter_map(|(_, rule)| rule).collect()
     }
 
     pub(super) fn error(&mut self, path: &str, key: &str, what: &str) {

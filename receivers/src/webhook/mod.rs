@@ -25,6 +25,7 @@ mod logs;
 #[doc(hidden)]
 pub mod measure;
 mod metric;
+mod once;
 mod reason;
 mod settings;
 mod source;

@@ -21,6 +21,7 @@ use super::check::SourcePlan;
 use super::counts::SourceCounts;
 use super::document::{Kind, Rules};
 use super::field::{Envelope, Event};
+use super::once::Once;
 use super::reason::Reason;
 use super::unpack::Coding;
 use super::verify::{self, Verified};
@@ -31,9 +32,16 @@ use crate::events::spool::{Backlog, Room};
 pub(super) struct Source {
     pub(super) plan: SourcePlan,
     pub(super) counts: SourceCounts,
-    counted: Mutex<Counted>,
+    books: Mutex<Books>,
     pace: Option<Mutex<Pace>>,
     shared: Shared,
+}
+
+/// What a source counts with.
+#[derive(Debug)]
+struct Books {
+    events: Counted,
+    things: Vec<Once>,
 }
 
 /// What the sources of a receiver share.
@@ -82,11 +90,21 @@ struct Delivery<'a> {
     events: usize,
 }
 
-/// An event on its way into the ledger.
+/// An event, or a thing that it tells of, on its way into the ledger.
 struct Prepared<'a> {
+    what: What,
     entry: Entry,
     applied: Applied,
     room: Option<Room<'a>>,
+}
+
+/// What is on its way.
+#[derive(Clone, Copy)]
+enum What {
+    /// An event.
+    Event,
+    /// A thing, by the place of the metric that counts it.
+    Thing(usize),
 }
 
 /// Why a document is not on its way.
@@ -126,14 +144,16 @@ impl Source {
     pub(super) fn new(mut plan: SourcePlan, shared: Shared, meters: &Meters, receiver: &str) -> Result<Self, Fault> {
         let name = plan.settings.name.clone();
         let labels = vec![("receiver", receiver.to_owned()), ("source", name.clone())];
-        let counted = Counted::new(plan.rules.clone(), shared.ledger.clone(), meters, labels)?;
+        let things = plan.once.iter().map(|rule| Once::new(rule.clone(), &shared.ledger, meters, labels.clone()));
+        let things = things.collect::<Result<_, _>>()?;
+        let events = Counted::new(plan.rules.clone(), shared.ledger.clone(), meters, labels)?;
         plan.verifier = plan.verifier.watched(meters, receiver, &name);
         let pace = plan.settings.requests_per_second.map(|rate| {
             let per_second = f64::from(rate);
             Mutex::new(Pace { per_second, tokens: per_second, at: shared.clock.now() })
         });
         let counts = SourceCounts::new(meters, receiver, &name);
-        Ok(Self { plan, counts, counted: Mutex::new(counted), pace, shared })
+        Ok(Self { plan, counts, books: Mutex::new(Books { events, things }), pace, shared })
     }
 
     /// Takes a request: reads, verifies, unpacks, maps and commits it.
@@ -194,10 +214,10 @@ impl Source {
         taken: &mut Taken,
     ) -> Result<Vec<Prepared<'a>>, Stopped> {
         let mut prepared = Vec::with_capacity(documents.len());
-        let mut counted = lock(&self.counted);
+        let mut books = lock(&self.books);
         for (at, document) in documents.iter().enumerate() {
-            match self.entry(&mut counted, delivery, first + at, document) {
-                Ok(entry) => prepared.push(entry),
+            match self.entries(&mut books, delivery, first + at, document, &mut prepared) {
+                Ok(()) => {}
                 Err(Stopped::Unusable(why)) => taken.unusable(why),
                 Err(stopped) => return Err(stopped),
             }
@@ -205,13 +225,19 @@ impl Source {
         Ok(prepared)
     }
 
-    fn entry(
-        &self,
-        counted: &mut Counted,
+    /// Puts an event, and the things that it tells of, on their way.
+    fn entries<'a>(
+        &'a self,
+        books: &mut Books,
         delivery: &Delivery<'_>,
         at: usize,
         document: &str,
-    ) -> Result<Prepared<'_>, Stopped> {
+        prepared: &mut Vec<Prepared<'a>>,
+    ) -> Result<(), Stopped> {
+        // An event is an object. A number or a text has no field, so nothing of it could be told from another one.
+        if !document.starts_with('{') {
+            return Err(Stopped::Unusable(Reason::Malformed));
+        }
         let fields = self.plan.fields.selection.read(document.as_bytes());
         let fields = fields.map_err(|_| Stopped::Unusable(Reason::Malformed))?;
         let event = Event { fields: &fields, envelope: &delivery.envelope };
@@ -226,7 +252,7 @@ impl Source {
             entry = entry.signed_at(stated);
         }
         let when = When { received, stated };
-        let applied = counted.apply(&event, when, &mut entry);
+        let applied = books.events.apply(&event, when, &mut entry);
         let record = self.plan.logs.as_ref().and_then(|logs| logs.spooled(&event, document, when));
         let room = match record {
             None => None,
@@ -237,7 +263,13 @@ impl Source {
                 Some(room)
             }
         };
-        Ok(Prepared { entry, applied, room })
+        prepared.push(Prepared { what: What::Event, entry, applied, room });
+        for (place, once) in books.things.iter_mut().enumerate() {
+            if let Some((entry, applied)) = once.entry(&event, when, &id, &self.shared.ledger) {
+                prepared.push(Prepared { what: What::Thing(place), entry, applied, room: None });
+            }
+        }
+        Ok(())
     }
 
     /// What a challenge wants to hear.
@@ -295,37 +327,48 @@ impl Source {
     /// Puts entries in line one after another before any of them waits, so that they share a commit and keep their order.
     async fn commit(&self, prepared: Vec<Prepared<'_>>, taken: &mut Taken) -> Result<(), Turned> {
         let submitted = join_all(prepared.into_iter().map(|prepared| async move {
-            let Prepared { entry, applied, room } = prepared;
-            (self.shared.ledger.submit(entry).await, applied, room)
+            let Prepared { what, entry, applied, room } = prepared;
+            (what, self.shared.ledger.submit(entry).await, applied, room)
         }));
         // Dropped in the middle an entry is counted or not; its next try will tell.
         let submitted = tokio::time::timeout(COMMIT_WITHIN, submitted).await;
         let submitted = submitted.map_err(|_| Turned { why: Reason::Overloaded, after: Some(RETRY) })?;
         let mut not_now = None;
         let (mut accepted, mut duplicates) = (0, 0);
-        for (committed, applied, room) in submitted {
-            match committed {
-                Ok(Committed::New) => {
-                    accepted += 1;
+        for (what, committed, applied, room) in submitted {
+            match (what, committed) {
+                (_, Ok(Committed::New)) => {
+                    accepted += usize::from(matches!(what, What::Event));
                     if let Some(room) = room {
                         room.keep();
                     }
                     if !applied.skipped.is_empty() {
-                        lock(&self.counted).note(&applied);
+                        lock(&self.books).note(what, &applied);
                     }
                 }
-                Ok(Committed::Duplicate) => duplicates += 1,
-                Ok(Committed::TooOld) => taken.unusable(Reason::TooOld),
-                Err(Refusal::Retry { after, .. }) => {
+                (_, Err(Refusal::Retry { after, .. })) => {
                     not_now = Some(Turned { why: Reason::NotReady, after: Some(after.unwrap_or(RETRY)) });
                 }
-                Err(_) => taken.unusable(Reason::Malformed),
+                // A thing ends as its event does, or was counted before.
+                (What::Thing(_), _) => {}
+                (What::Event, Ok(Committed::Duplicate)) => duplicates += 1,
+                (What::Event, Ok(Committed::TooOld)) => taken.unusable(Reason::TooOld),
+                (What::Event, Err(_)) => taken.unusable(Reason::Malformed),
             }
         }
         self.counts.accepted.add(accepted as u64);
         self.counts.duplicates.add(duplicates as u64);
         (taken.accepted, taken.duplicates) = (taken.accepted + accepted, taken.duplicates + duplicates);
         not_now.map_or(Ok(()), Err)
+    }
+}
+
+impl Books {
+    fn note(&mut self, what: What, applied: &Applied) {
+        match what {
+            What::Event => self.events.note(applied),
+            What::Thing(place) => self.things[place].note(applied),
+        }
     }
 }
 

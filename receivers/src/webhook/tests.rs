@@ -21,6 +21,7 @@ use super::*;
 
 mod answers;
 mod counting;
+mod once;
 mod sections;
 mod waiting;
 

@@ -16,7 +16,7 @@ pub struct CountAttribute {
     pub key: Box<str>,
     /// The cell.
     pub cell: usize,
-    /// What stands for NULL and for the empty text, as it is; `None`: NULL leaves the attribute out, the empty text stays empty.
+    /// What stands for NULL and for blank text, as it is; `None`: NULL leaves the attribute out, blank text stays blank.
     pub null: Option<Box<str>>,
     /// Whether upper-case letters become lower-case ones.
     pub lower_case: bool,
@@ -63,7 +63,7 @@ impl CountAttribute {
             }
         };
         match &self.null {
-            Some(null) if text.is_empty() => {
+            Some(null) if text.trim_ascii().is_empty() => {
                 put(key, null);
                 false
             }

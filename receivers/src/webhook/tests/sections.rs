@@ -35,6 +35,15 @@ fn what_is_wrong_with_a_receiver_is_told_at_its_place() {
 }
 
 #[test]
+fn only_what_is_added_up_is_counted_by_thing() {
+    let told = problems(&metric("data_type: gauge, value: x, once_per: id"));
+    assert!(told.contains("metrics[0]::once_per: 'once_per' is for what is added up"), "{told}");
+    assert!(problems(&metric("once_per: [id, 'header:x']")).contains("once_per[1]"));
+    assert!(problems(&metric("attributes: [{name: a, field: a..b, enabled: false}]")).contains("empty step"));
+    assert_eq!(problems(&metric("once_per: id, attributes: [{name: a, enabled: false}]")), "");
+}
+
+#[test]
 fn what_is_wrong_with_a_source_is_told_at_its_place() {
     let ok = "metrics: [{metric_name: n}]";
     for (keys, told) in [
