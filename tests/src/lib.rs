@@ -15,6 +15,7 @@ mod process;
 mod prometheus;
 mod random;
 pub mod repository;
+pub mod senders;
 mod wait;
 mod weir;
 
