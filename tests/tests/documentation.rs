@@ -112,6 +112,7 @@ fn validated(config: &str) -> Outcome {
         ("WEIR_DATABASE", "weir.db"),
         ("CB_DB_URL", "postgresql://weir:secret@db/circuitbreaker"),
         ("BB_DB_URL", "postgresql://reader:secret@db/bigbrotr"),
+        ("CYCLES_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef"),
     ];
     Weir::command(&["validate", "--config", config], &environment)
 }
