@@ -304,6 +304,7 @@ fn handled(meters: &Meters, exporter: &str) -> Vec<Count> {
         "otelcol_exporter_send_failed_metric_points",
         "otelcol_exporter_send_failed_log_records",
         "otelcol_exporter_send_failed_spans",
+        "weir_exporter_withdrawn_items",
     ];
     let handled = names.map(|name| meters.count(name, "", "", vec![("exporter", exporter.to_owned())]));
     // Dropped at the door, and told there.

@@ -20,14 +20,14 @@ pub fn run() {
         let bodies = requests(series);
         let bytes: usize = bodies.iter().map(Vec::len).sum();
         let table = SeriesTable::with_defaults();
-        let mut decoder = MetricsDecoder::new(table);
-        let mut decode = || {
+        let decoder = MetricsDecoder::new(table);
+        let decode = || {
             for body in &bodies {
                 std::hint::black_box(decoder.decode(body).expect("our own encoder wrote it"));
             }
         };
-        report.cost(format!("{series} series: decode, first sight"), best_of(1, series, &mut decode), "point", None);
-        report.cost(format!("{series} series: decode, second sight"), best_of(1, series, &mut decode), "point", None);
+        report.cost(format!("{series} series: decode, first sight"), best_of(1, series, decode), "point", None);
+        report.cost(format!("{series} series: decode, second sight"), best_of(1, series, decode), "point", None);
         report.cost(
             format!("{series} series: decode, steady ({} bytes a point)", bytes / series),
             best_of(5, series, decode),

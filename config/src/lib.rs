@@ -42,7 +42,7 @@ pub use place::Place;
 pub use print::print;
 pub use problem::{Problem, Problems, Related, Severity};
 pub use section::Section;
-pub use values::{ByteSize, Duration, Optional, Secret, StringList};
+pub use values::{ByteSize, Duration, Optional, Secret, StringList, Unsupported};
 
 /// The most bytes one file, variable or argument may have (1 MiB); configurations of large fleets are below 100 KiB.
 pub const MAX_FILE_BYTES: usize = 1 << 20;

@@ -78,16 +78,19 @@ impl Logs {
     /// Bytes this batch keeps alive, for budgets.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        self.records
-            .iter()
-            .map(|record| {
-                size_of::<LogRecord>()
-                    + record.severity_text.len()
-                    + record.event_name.len()
-                    + record.body.heap_bytes()
-                    + record.attributes.heap_bytes()
-            })
-            .sum()
+        self.records.iter().map(LogRecord::heap_bytes).sum()
+    }
+}
+
+impl LogRecord {
+    /// Bytes it keeps alive, itself included and its origin not: records share origins.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.severity_text.len()
+            + self.event_name.len()
+            + self.body.heap_bytes()
+            + self.attributes.heap_bytes()
     }
 }
 

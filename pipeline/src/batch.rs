@@ -7,7 +7,7 @@ use pdata::{Logs, Metrics, Traces, UnixNanos};
 use crate::budget::Permit;
 use crate::collection::Collection;
 use crate::component::Signals;
-use crate::receipt::{Receipt, Verdict};
+use crate::receipt::{Receipt, Verdict, Withdrawal};
 
 /// Telemetry of one signal, with the promise that follows it. Not `Clone`: [`fork`](Self::fork) splits the promise too.
 #[derive(Debug)]
@@ -80,6 +80,12 @@ impl Batch {
         }
     }
 
+    /// Tells whether it is still wanted.
+    #[must_use]
+    pub fn withdrawal(&self) -> Withdrawal {
+        self.receipt.withdrawal()
+    }
+
     /// Ends the promise.
     pub fn settle(self, verdict: Verdict) {
         self.receipt.settle(verdict);
@@ -124,25 +130,37 @@ impl Batch {
     /// Points, records or spans.
     #[must_use]
     pub fn items(&self) -> usize {
-        match &self.payload {
-            Payload::Metrics(metrics) => metrics.points.len(),
-            Payload::Logs(logs) => logs.records.len(),
-            Payload::Traces(traces) => traces.spans(),
+        self.payload.items()
+    }
+
+    /// Bytes it keeps alive.
+    #[must_use]
+    pub fn heap_bytes(&self) -> usize {
+        self.payload.heap_bytes()
+    }
+}
+
+impl Payload {
+    /// Points, records or spans.
+    #[must_use]
+    pub fn items(&self) -> usize {
+        match self {
+            Self::Metrics(metrics) => metrics.points.len(),
+            Self::Logs(logs) => logs.records.len(),
+            Self::Traces(traces) => traces.spans(),
         }
     }
 
     /// Bytes it keeps alive.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
-        match &self.payload {
-            Payload::Metrics(metrics) => metrics.heap_bytes(),
-            Payload::Logs(logs) => logs.heap_bytes(),
-            Payload::Traces(traces) => traces.heap_bytes(),
+        match self {
+            Self::Metrics(metrics) => metrics.heap_bytes(),
+            Self::Logs(logs) => logs.heap_bytes(),
+            Self::Traces(traces) => traces.heap_bytes(),
         }
     }
-}
 
-impl Payload {
     /// The one signal it carries.
     #[must_use]
     pub const fn signal(&self) -> Signals {

@@ -24,7 +24,7 @@ pub struct Permit(#[allow(dead_code, reason = "held for its drop")] Option<Arc<T
 
 #[derive(Debug)]
 struct Taken {
-    bytes: usize,
+    bytes: AtomicUsize,
     budget: Budget,
 }
 
@@ -41,10 +41,17 @@ impl Budget {
     /// # Errors
     /// A retryable refusal when the budget is used up.
     pub fn take(&self, bytes: usize) -> Result<Permit, Refusal> {
-        let fits =
-            |used: usize| (used == 0 || used.saturating_add(bytes) <= self.0.limit).then(|| used.saturating_add(bytes));
+        self.add(bytes, 0)?;
+        Ok(Permit(Some(Arc::new(Taken { bytes: bytes.into(), budget: self.clone() }))))
+    }
+
+    /// Takes `bytes` for somebody who holds `held` already.
+    fn add(&self, bytes: usize, held: usize) -> Result<(), Refusal> {
+        let fits = |used: usize| {
+            (used <= held || used.saturating_add(bytes) <= self.0.limit).then(|| used.saturating_add(bytes))
+        };
         match self.0.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits) {
-            Ok(_) => Ok(Permit(Some(Arc::new(Taken { bytes, budget: self.clone() })))),
+            Ok(_) => Ok(()),
             Err(used) => {
                 self.0.refused.fetch_add(1, Ordering::Relaxed);
                 let why =
@@ -79,11 +86,28 @@ impl Permit {
     pub const fn none() -> Self {
         Self(None)
     }
+
+    /// Holds `bytes` from now on, for what grows or shrinks while it is made. Changes nothing for what is not budgeted.
+    ///
+    /// # Errors
+    /// A retryable refusal when the budget has not that much left; what was held is held on.
+    pub fn resize(&mut self, bytes: usize) -> Result<(), Refusal> {
+        let Some(taken) = &self.0 else { return Ok(()) };
+        let held = taken.bytes.load(Ordering::Acquire);
+        match bytes.checked_sub(held) {
+            Some(more) => taken.budget.add(more, held)?,
+            None => {
+                taken.budget.0.used.fetch_sub(held - bytes, Ordering::AcqRel);
+            }
+        }
+        taken.bytes.store(bytes, Ordering::Release);
+        Ok(())
+    }
 }
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.budget.0.used.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.budget.0.used.fetch_sub(*self.bytes.get_mut(), Ordering::AcqRel);
     }
 }
 
@@ -100,6 +124,20 @@ mod tests {
         drop(permit);
         assert_eq!((budget.used(), budget.refused()), (60, 1));
         drop(clone);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_grows_takes_only_what_is_left() {
+        let budget = Budget::new(100);
+        let (mut growing, other) = (budget.take(0).unwrap(), budget.take(50).unwrap());
+        growing.resize(50).unwrap();
+        growing.resize(51).unwrap_err();
+        assert_eq!(budget.used(), 100, "what was held is held on");
+        growing.resize(10).unwrap();
+        drop(other);
+        growing.resize(500).expect("one alone may be larger than the budget");
+        drop(growing);
         assert_eq!(budget.used(), 0);
     }
 

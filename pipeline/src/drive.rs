@@ -29,6 +29,7 @@ pub struct ExportCounts {
     points: Ends,
     records: Ends,
     spans: Ends,
+    withdrawn: Count,
 }
 
 /// How the items of one signal ended.
@@ -62,6 +63,11 @@ impl ExportCounts {
                 sent: count("otelcol_exporter_sent_spans", "Spans handed over.", "{spans}"),
                 failed: count("otelcol_exporter_send_failed_spans", "Spans refused.", "{spans}"),
             },
+            withdrawn: count(
+                "weir_exporter_withdrawn_items",
+                "Points, records and spans that their sender was told to send again while they waited in the queue.",
+                "{items}",
+            ),
         }
     }
 
@@ -89,6 +95,10 @@ pub async fn drive(exporter: Arc<dyn Exporter>, mut inbox: Inbox, counts: Export
         tokio::select! {
             Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
             next = inbox.next(), if open && in_hand.len() < most => match next {
+                Some(batch) if batch.withdrawal().is_withdrawn() => {
+                    counts.withdrawn.add(batch.items() as u64);
+                    batch.settle(Verdict::Lost);
+                }
                 Some(batch) => in_hand.push(hand_over(&*exporter, batch, &counts)),
                 None => open = false,
             },
@@ -138,6 +148,23 @@ mod tests {
         fn intake(&self) -> Intake {
             Intake { concurrency: 3, ..Intake::default() }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_withdrawn_while_it_waits_is_not_handed_over() {
+        let slow = Arc::new(Slow { begun: Semaphore::new(0), answers: Semaphore::new(9) });
+        let (port, inbox) = Inbox::new(InboxLimits::default());
+        let (receipt, waiter) = Receipt::pair();
+        port.send(batch_of(7).with_receipt(receipt)).await;
+        port.send(batch_of(1)).await;
+        drop(port);
+        waiter.withdraw();
+        let meters = Meters::unread();
+        drive(slow.clone(), inbox, ExportCounts::new(&meters, "slow")).await;
+        assert_eq!(slow.begun.available_permits(), 1);
+        let counts: Vec<_> = meters.counts().into_iter().map(|(name, _, value)| (name, value)).collect();
+        assert!(counts.contains(&("weir_exporter_withdrawn_items", 7)), "{counts:?}");
+        assert_eq!(waiter.verdict().await, Verdict::Lost);
     }
 
     #[tokio::test]

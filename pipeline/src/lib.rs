@@ -38,7 +38,7 @@ pub use inbox::{Inbox, Port, PortPolicy};
 pub use lane::Lane;
 pub use meter::{Count, Level, Meters};
 pub use outlet::Outlet;
-pub use receipt::{Receipt, Verdict, Waiter};
+pub use receipt::{Receipt, Verdict, Waiter, Withdrawal};
 pub use stop::{Stop, Stopper};
 
 /// A boxed future, the currency of traits that are kept behind pointers.

@@ -5,7 +5,7 @@
 //! as [`Verdict::Lost`]: a forgotten path shows in the first test instead of passing for success.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
@@ -34,10 +34,18 @@ pub struct Receipt {
 
 /// Waits for the verdict of a receipt.
 #[derive(Debug)]
-pub struct Waiter(oneshot::Receiver<Verdict>);
+pub struct Waiter {
+    wait: oneshot::Receiver<Verdict>,
+    withdrawn: Arc<AtomicBool>,
+}
+
+/// Whether a batch is still wanted. Clones tell the same.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawal(SmallVec<[Arc<AtomicBool>; 1]>);
 
 #[derive(Debug)]
 struct Slip {
+    withdrawn: Arc<AtomicBool>,
     worst: AtomicU8,
     tell: std::sync::Mutex<Option<oneshot::Sender<Verdict>>>,
 }
@@ -47,8 +55,10 @@ impl Receipt {
     #[must_use]
     pub fn pair() -> (Self, Waiter) {
         let (tell, wait) = oneshot::channel();
-        let slip = Slip { worst: AtomicU8::new(0), tell: std::sync::Mutex::new(Some(tell)) };
-        (Self { slips: SmallVec::from_elem(Arc::new(slip), 1), verdict: Verdict::Lost }, Waiter(wait))
+        let withdrawn = Arc::new(AtomicBool::new(false));
+        let tell = std::sync::Mutex::new(Some(tell));
+        let slip = Slip { withdrawn: withdrawn.clone(), worst: AtomicU8::new(0), tell };
+        (Self { slips: SmallVec::from_elem(Arc::new(slip), 1), verdict: Verdict::Lost }, Waiter { wait, withdrawn })
     }
 
     /// A promise to nobody.
@@ -66,6 +76,12 @@ impl Receipt {
     /// Takes over another promise: whatever ends this one ends both.
     pub fn join(&mut self, mut other: Self) {
         self.slips.append(&mut other.slips);
+    }
+
+    /// Tells whether the batch is still wanted.
+    #[must_use]
+    pub fn withdrawal(&self) -> Withdrawal {
+        Withdrawal(self.slips.iter().map(|slip| slip.withdrawn.clone()).collect())
     }
 
     /// Ends this holder's share.
@@ -100,8 +116,28 @@ impl Drop for Slip {
 
 impl Waiter {
     /// The verdict, when the last holder has let go.
-    pub async fn verdict(self) -> Verdict {
-        self.0.await.unwrap_or(Verdict::Lost)
+    pub async fn verdict(mut self) -> Verdict {
+        self.ended().await
+    }
+
+    /// The same for who may want to [`withdraw`](Self::withdraw) in between. Safe to drop and, until it has ended, to call again.
+    pub async fn ended(&mut self) -> Verdict {
+        (&mut self.wait).await.unwrap_or(Verdict::Lost)
+    }
+
+    /// Takes the batch back, wherever it still waits: whoever made it will send it again, and what is on its way to a destination
+    /// already cannot be held. Who drops it settles it as lost.
+    pub fn withdraw(&self) {
+        self.withdrawn.store(true, Ordering::Release);
+    }
+}
+
+impl Withdrawal {
+    /// Whether nobody wants it any more. What nobody waits for is wanted for ever; what several made, until the last of them has
+    /// withdrawn it.
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|withdrawn| withdrawn.load(Ordering::Acquire))
     }
 }
 
@@ -132,9 +168,22 @@ mod tests {
         let (receipt, mut waiter) = Receipt::pair();
         let fork = receipt.fork();
         receipt.settle(Verdict::Discarded);
-        assert!(waiter.0.try_recv().is_err());
+        assert!(waiter.wait.try_recv().is_err());
         fork.settle(Verdict::Delivered);
         assert_eq!(waiter.verdict().await, Verdict::Discarded);
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_wanted_until_all_its_makers_have_withdrawn_it() {
+        assert!(!Receipt::none().withdrawal().is_withdrawn());
+        let (mut merged, first) = Receipt::pair();
+        let (other, second) = Receipt::pair();
+        merged.join(other);
+        let fork = merged.fork();
+        first.withdraw();
+        assert!(!merged.withdrawal().is_withdrawn());
+        second.withdraw();
+        assert!(merged.withdrawal().is_withdrawn() && fork.withdrawal().is_withdrawn());
     }
 
     #[tokio::test]

@@ -9,6 +9,8 @@ pub mod bench;
 mod breaker;
 #[cfg(any(feature = "breaker", feature = "webhook"))]
 mod events;
+#[cfg(feature = "otlp")]
+mod otlp;
 #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
 mod sql_query;
 #[cfg(feature = "webhook")]
@@ -24,9 +26,12 @@ pub const ALL: &[Factory<dyn Receiver>] = &[
     sql_query::FACTORY,
     #[cfg(feature = "breaker")]
     breaker::FACTORY,
+    #[cfg(feature = "otlp")]
+    otlp::FACTORY,
     #[cfg(feature = "webhook")]
     webhook::FACTORY,
 ];
 
 /// Kind and cargo feature of every receiver there is, built or not.
-pub const KNOWN: &[(&str, &str)] = &[("sql_query", "sql-sqlite"), ("breaker", "breaker"), ("webhook", "webhook")];
+pub const KNOWN: &[(&str, &str)] =
+    &[("sql_query", "sql-sqlite"), ("breaker", "breaker"), ("otlp", "otlp"), ("webhook", "webhook")];

@@ -30,7 +30,7 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 use breaker::{Breaker, BreakerLayer};
 pub(crate) use counts::Counts;
 use retry::Retries;
-pub(crate) use settings::{BreakerSettings, DeliverySettings, QueueSettings, RetrySettings, Unsupported};
+pub(crate) use settings::{BreakerSettings, DeliverySettings, QueueSettings, RetrySettings};
 
 /// What one try carries: a request that is encoded and compressed, so that a second try costs nothing but the sending.
 #[derive(Clone, Debug)]

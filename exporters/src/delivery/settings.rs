@@ -2,7 +2,7 @@
 
 use std::time::Duration as Span;
 
-use config::{Duration, Optional, Problems, Section};
+use config::{Duration, Optional, Problems, Section, Unsupported};
 use pipeline::inbox::InboxLimits;
 use pipeline::{Intake, PortPolicy};
 use schemars::JsonSchema;
@@ -72,10 +72,6 @@ pub(crate) struct BreakerSettings {
     pub(crate) open_duration: Duration,
 }
 
-/// A key of the Collector that is known and not supported: whatever stands there is a problem that says so.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Unsupported;
-
 /// All of it, checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct DeliverySettings {
@@ -120,23 +116,6 @@ impl Default for QueueSettings {
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self { enabled: true, failure_threshold: 5, open_duration: Duration::from_secs(10) }
-    }
-}
-
-impl<'de> Deserialize<'de> for Unsupported {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        serde::de::IgnoredAny::deserialize(deserializer).map(|_| Self)
-    }
-}
-
-impl Unsupported {
-    /// A problem for each of these keys that is written; `instead` says what to do.
-    pub(crate) fn problems(section: &Section, keys: &[(&str, &str)]) -> Problems {
-        let written = keys.iter().filter(|(key, _)| section.has(key));
-        let problem = |(key, instead): &(&str, &str)| {
-            section.error(key, format!("`{key}` is not supported yet")).with_help(*instead)
-        };
-        written.map(problem).collect()
     }
 }
 

@@ -9,7 +9,7 @@ mod endpoint;
 use std::sync::Arc;
 use std::time::Duration as Span;
 
-use config::{Duration, Optional, Problems, Section};
+use config::{Duration, Optional, Problems, Section, Unsupported};
 use http::{HeaderValue, Uri};
 use pipeline::{BuildContext, Exporter, Fault, Plan, Planned, Signals};
 use schemars::JsonSchema;
@@ -20,7 +20,7 @@ use self::call::{Rules, Send, base_headers, word};
 use self::endpoint::Endpoint;
 use super::pack::{Compression, CompressionParams, Packer};
 use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
-use crate::delivery::{BreakerSettings, Delivery, DeliverySettings, QueueSettings, RetrySettings, Unsupported};
+use crate::delivery::{BreakerSettings, Delivery, DeliverySettings, QueueSettings, RetrySettings};
 use pipeline::net::client::{
     Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Pings, Tls, TlsClientConfig, Version, tcp,
 };

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration as Span;
 
 use bytes::Bytes;
-use config::{Duration, Optional, Problem, Problems, Section, Signal};
+use config::{Duration, Optional, Problem, Problems, Section, Signal, Unsupported};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -19,8 +19,7 @@ use tower::Service;
 use super::pack::{Compression, CompressionParams, Packer};
 use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
 use crate::delivery::{
-    BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken,
-    Unsupported, short,
+    BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken, short,
 };
 use pipeline::net::client::{
     Answer, Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Tls, TlsClientConfig, Version, tcp,

@@ -1,7 +1,7 @@
 //! Attributes, resources and scopes on the wire.
 
-use super::VALUE_DEPTH_MAX;
 use super::wire::{Fields, Malformed, Payload, Write};
+use super::{VALUE_DEPTH_MAX, VALUES_MAX};
 use crate::{Attributes, AttributesBuilder, Origin, Scope, Value, ValueRef};
 
 /// Adds one `KeyValue` to a list in the making. A pair without a value counts as an empty value.
@@ -17,7 +17,7 @@ pub(super) fn push(builder: &mut AttributesBuilder, pair: &[u8]) -> Result<(), M
     match value.map(scalar).transpose()?.flatten() {
         Some(scalar) => builder.push(key, scalar),
         None => {
-            let nested = value.map_or(Ok(Value::Empty), |value| self::value(value, 0))?;
+            let nested = value.map_or(Ok(Value::Empty), self::value)?;
             builder.push(key, &nested);
         }
     }
@@ -54,9 +54,18 @@ fn scalar(message: &[u8]) -> Result<Option<ValueRef<'_>>, Malformed> {
 }
 
 /// An `AnyValue`, owned.
-pub(super) fn value(message: &[u8], depth: usize) -> Result<Value, Malformed> {
+pub(super) fn value(message: &[u8]) -> Result<Value, Malformed> {
+    nested(message, 0, &mut 0)
+}
+
+/// A value at some depth; `seen` counts all values of the outermost one.
+fn nested(message: &[u8], depth: usize, seen: &mut usize) -> Result<Value, Malformed> {
+    *seen += 1;
     if depth > VALUE_DEPTH_MAX {
         return Err(Malformed::Depth);
+    }
+    if *seen > VALUES_MAX {
+        return Err(Malformed::TooMuch);
     }
     let (mut fields, mut value) = (Fields::of(message), Value::Empty);
     while let Some(field) = fields.next()? {
@@ -65,8 +74,8 @@ pub(super) fn value(message: &[u8], depth: usize) -> Result<Value, Malformed> {
             2 => Value::Bool(field.payload.varint()? != 0),
             3 => Value::Int(field.payload.varint()? as i64),
             4 => Value::Double(field.payload.double()?),
-            5 => array(field.payload, depth)?,
-            6 => map(field.payload, depth)?,
+            5 => array(field.payload, depth, seen)?,
+            6 => map(field.payload, depth, seen)?,
             7 => Value::Bytes(field.payload.bytes()?.into()),
             _ => value,
         };
@@ -74,17 +83,17 @@ pub(super) fn value(message: &[u8], depth: usize) -> Result<Value, Malformed> {
     Ok(value)
 }
 
-fn array(payload: Payload<'_>, depth: usize) -> Result<Value, Malformed> {
+fn array(payload: Payload<'_>, depth: usize, seen: &mut usize) -> Result<Value, Malformed> {
     let (mut fields, mut items) = (Fields::of(payload.bytes()?), Vec::new());
     while let Some(field) = fields.next()? {
         if field.number == 1 {
-            items.push(value(field.payload.bytes()?, depth + 1)?);
+            items.push(nested(field.payload.bytes()?, depth + 1, seen)?);
         }
     }
     Ok(Value::Array(items))
 }
 
-fn map(payload: Payload<'_>, depth: usize) -> Result<Value, Malformed> {
+fn map(payload: Payload<'_>, depth: usize, seen: &mut usize) -> Result<Value, Malformed> {
     let (mut fields, mut pairs) = (Fields::of(payload.bytes()?), Vec::new());
     while let Some(field) = fields.next()? {
         if field.number != 1 {
@@ -94,9 +103,14 @@ fn map(payload: Payload<'_>, depth: usize) -> Result<Value, Malformed> {
         while let Some(field) = pair.next()? {
             match field.number {
                 1 => key = field.payload.text()?,
-                2 => inner = value(field.payload.bytes()?, depth + 1)?,
+                2 => inner = nested(field.payload.bytes()?, depth + 1, seen)?,
                 _ => {}
             }
+        }
+        // A pair without a value counts too.
+        *seen += 1;
+        if *seen > VALUES_MAX {
+            return Err(Malformed::TooMuch);
         }
         pairs.push((key.into(), inner));
     }

@@ -2,19 +2,20 @@
 //!
 //! Two passes over a request: the first walks the bytes, reads numbers and times, and hashes the bytes of each point's attributes;
 //! the second looks the hashes up, one after another in a tight loop, so that the machine overlaps the cache misses. Only what is not
-//! found is decoded.
+//! found is decoded. Only the second pass takes the memo's lock, so requests that come at the same time share it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attributes::{self, RawOrigin};
 use super::histograms;
 use super::memo::{Memo, WireHash, WireId};
-use super::wire::{Fields, Malformed, Payload};
-use crate::number::Number;
+use super::points::{Draft, Shape, exemplar, kind, number_field, prometheus_type};
+use super::room::Room;
+use super::wire::{Fields, Malformed};
 use crate::series::Identity;
 use crate::{
-    Attributes, AttributesBuilder, Exemplar, Hint, Kind, Metric, Metrics, Origin, Point, PointFlags, PointValue,
-    SeriesId, SeriesTable, Temporality, UnixNanos,
+    AttributesBuilder, Exemplar, Hint, Kind, Metric, Metrics, Origin, Point, PointFlags, PointValue, SeriesId,
+    SeriesTable, UnixNanos,
 };
 
 /// Decodes requests of one receiver; remembers their series between requests.
@@ -22,8 +23,8 @@ use crate::{
 pub struct MetricsDecoder {
     table: Arc<SeriesTable>,
     hash: WireHash,
-    memo: Memo,
-    builder: AttributesBuilder,
+    /// Held for the look-ups of one request.
+    memo: Mutex<Memo>,
 }
 
 /// What a request held.
@@ -40,12 +41,13 @@ pub struct Decoded<T> {
 /// One request in the making.
 struct Request<'a> {
     hash: WireHash,
+    room: Room,
     metrics: Metrics,
     /// Per point of `metrics`, where its identity stands.
     pending: Vec<Pending<'a>>,
     /// Metrics of the request, for the points that need them.
     contexts: Vec<Context<'a>>,
-    builder: &'a mut AttributesBuilder,
+    builder: AttributesBuilder,
     rejected: u64,
     why: Option<&'static str>,
 }
@@ -69,61 +71,48 @@ struct Context<'a> {
     decoded: Option<(Arc<Origin>, Arc<Metric>)>,
 }
 
-/// The five shapes of a metric's data.
-#[derive(Clone, Copy)]
-pub(super) enum Shape {
-    Number,
-    Histogram,
-    Exponential,
-    Summary,
-}
-
-/// A point in the making.
-#[derive(Default)]
-pub(super) struct Draft<'a> {
-    pub(super) start: u64,
-    pub(super) time: u64,
-    pub(super) flags: u32,
-    pub(super) value: Option<PointValue>,
-    pub(super) exemplars: smallvec::SmallVec<[&'a [u8]; 2]>,
-}
-
 impl MetricsDecoder {
     /// A decoder whose series stand in `table`.
     #[must_use]
     pub fn new(table: Arc<SeriesTable>) -> Self {
-        Self { table, hash: WireHash::random(), memo: Memo::default(), builder: AttributesBuilder::default() }
+        Self { table, hash: WireHash::random(), memo: Mutex::default() }
     }
 
     /// Decodes a whole request body.
     ///
     /// # Errors
-    /// When the bytes are no valid message; nothing of it is taken then.
-    pub fn decode(&mut self, body: &[u8]) -> Result<Decoded<Metrics>, Malformed> {
+    /// When the bytes are no valid message, or one that would grow out of proportion; nothing of it is taken then.
+    pub fn decode(&self, body: &[u8]) -> Result<Decoded<Metrics>, Malformed> {
         let mut request = Request {
             hash: self.hash,
+            room: Room::of(body),
             metrics: Metrics::new(self.table.pin()),
             pending: Vec::new(),
             contexts: Vec::new(),
-            builder: &mut self.builder,
+            builder: AttributesBuilder::default(),
             rejected: 0,
             why: None,
         };
         request.walk(body)?;
-        request.look_up(&mut self.memo, &self.table)?;
+        request.look_up(&mut self.lock(), &self.table)?;
         let Request { metrics, rejected, why, .. } = request;
         Ok(Decoded { data: metrics, rejected, why })
     }
 
     /// Forgets the series that no request named since the last turn. Call it every few minutes.
-    pub fn turn(&mut self) {
-        self.memo.turn();
+    pub fn turn(&self) {
+        self.lock().turn();
     }
 
     /// Series it remembers.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.memo.len()
+        self.lock().len()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Memo> {
+        // A memo is sound between any two of its calls, whatever panicked around them.
+        self.memo.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -200,6 +189,7 @@ impl<'a> Request<'a> {
             Ok(_) => return self.reject_all(data, "a metric has no name"),
             Err(why) => return self.reject_all(data, why),
         };
+        self.room.take(size_of::<Context<'_>>())?;
         let context = u32::try_from(self.contexts.len()).expect("a body below 4 GiB has fewer metrics");
         self.contexts.push(Context { origin, name, unit, description, kind, hint, decoded: None });
         let mut hasher = self.hash.under(above);
@@ -262,9 +252,11 @@ impl<'a> Request<'a> {
         {
             return self.reject(why);
         }
+        self.room.take(size_of::<Pending<'_>>() + size_of::<Point>() + value.heap_bytes())?;
         let index = u32::try_from(self.metrics.points.len()).expect("a body below 4 GiB has fewer points");
         for message in &draft.exemplars {
-            let exemplar = exemplar(self.builder, index, message)?;
+            self.room.take(size_of::<Exemplar>())?;
+            let exemplar = exemplar(&mut self.builder, index, message)?;
             self.metrics.exemplars.extend(exemplar);
         }
         self.pending.push(pending);
@@ -304,9 +296,12 @@ impl<'a> Request<'a> {
         memo: &mut Memo,
         table: &SeriesTable,
     ) -> Result<SeriesId, Malformed> {
-        let attributes = attributes::collect(self.builder, pending.message, pending.attributes)?;
+        let attributes = attributes::collect(&mut self.builder, pending.message, pending.attributes)?;
         let (origin, metric) = self.decoded(pending.context as usize)?;
         let series = table.sight(Identity { origin, metric, attributes });
+        if series.id().is_none() {
+            self.room.take(series.heap_bytes())?;
+        }
         let id = self.metrics.adopt(&series);
         memo.insert(pending.wire, series);
         Ok(id)
@@ -322,7 +317,7 @@ impl<'a> Request<'a> {
         let known = before.filter_map(|context| context.decoded.as_ref()).map(|(origin, _)| origin.clone()).next();
         let origin = match known {
             Some(origin) => origin,
-            None => Arc::new(raw.decode(self.builder)?),
+            None => Arc::new(raw.decode(&mut self.builder)?),
         };
         let context = &mut self.contexts[index];
         let metric = Arc::new(Metric {
@@ -352,102 +347,4 @@ impl<'a> Request<'a> {
         }
         Ok(())
     }
-}
-
-impl Shape {
-    /// The number of the field that holds a point's attributes.
-    const fn attributes(self) -> u32 {
-        match self {
-            Self::Number | Self::Summary => 7,
-            Self::Histogram => 9,
-            Self::Exponential => 1,
-        }
-    }
-
-    fn empty(self) -> Option<PointValue> {
-        match self {
-            Self::Number => None,
-            Self::Histogram => Some(PointValue::Histogram(Box::default())),
-            Self::Exponential => Some(PointValue::Exponential(Box::default())),
-            Self::Summary => Some(PointValue::Summary(Box::default())),
-        }
-    }
-}
-
-/// Fields of a `NumberDataPoint` besides its attributes.
-#[inline]
-fn number_field<'a>(draft: &mut Draft<'a>, number: u32, payload: Payload<'a>) -> Result<(), Malformed> {
-    match number {
-        2 => draft.start = payload.fixed64()?,
-        3 => draft.time = payload.fixed64()?,
-        4 => draft.value = Some(PointValue::Double(payload.double()?)),
-        5 => draft.exemplars.push(payload.bytes()?),
-        6 => draft.value = Some(PointValue::Int(payload.fixed64()? as i64)),
-        8 => draft.flags = payload.varint()? as u32,
-        _ => {}
-    }
-    Ok(())
-}
-
-/// The kind behind the data field of a `Metric`, or why its points cannot be taken.
-fn kind(number: u32, data: &[u8]) -> Result<Result<(Kind, Shape), &'static str>, Malformed> {
-    let (mut temporality, mut monotonic) = (None, false);
-    if matches!(number, 7 | 9 | 10) {
-        let mut fields = Fields::of(data);
-        while let Some(field) = fields.next()? {
-            match (field.number, number) {
-                (2, _) => temporality = self::temporality(field.payload.varint()?),
-                (3, 7) => monotonic = field.payload.varint()? != 0,
-                _ => {}
-            }
-        }
-    }
-    Ok(match (number, temporality) {
-        (5, _) => Ok((Kind::Gauge, Shape::Number)),
-        (11, _) => Ok((Kind::Summary, Shape::Summary)),
-        (7, Some(temporality)) => Ok((Kind::Sum { monotonic, temporality }, Shape::Number)),
-        (9, Some(temporality)) => Ok((Kind::Histogram { temporality }, Shape::Histogram)),
-        (10, Some(temporality)) => Ok((Kind::ExponentialHistogram { temporality }, Shape::Exponential)),
-        _ => Err("a metric has no aggregation temporality"),
-    })
-}
-
-fn temporality(value: u64) -> Option<Temporality> {
-    match value {
-        1 => Some(Temporality::Delta),
-        2 => Some(Temporality::Cumulative),
-        _ => None,
-    }
-}
-
-/// The hint in a metric's metadata, if this pair is `prometheus.type`.
-fn prometheus_type(pair: &[u8]) -> Result<Option<Hint>, Malformed> {
-    let mut builder = AttributesBuilder::default();
-    attributes::push(&mut builder, pair)?;
-    let metadata: Attributes = builder.finish();
-    let word = metadata.get("prometheus.type");
-    Ok(word.and_then(|value| match value.as_str()? {
-        "unknown" => Some(Hint::Unknown),
-        "info" => Some(Hint::Info),
-        "stateset" => Some(Hint::StateSet),
-        _ => None,
-    }))
-}
-
-/// An exemplar; none when it has no value.
-fn exemplar(builder: &mut AttributesBuilder, point: u32, message: &[u8]) -> Result<Option<Exemplar>, Malformed> {
-    let filtered_attributes = attributes::collect(builder, message, 7)?;
-    let (mut time, mut value, mut trace_id, mut span_id) = (0, None, [0; 16], [0; 8]);
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            2 => time = field.payload.fixed64()?,
-            3 => value = Some(Number::Double(field.payload.double()?)),
-            4 => span_id = field.payload.bytes()?.try_into().unwrap_or_default(),
-            5 => trace_id = field.payload.bytes()?.try_into().unwrap_or_default(),
-            6 => value = Some(Number::Int(field.payload.fixed64()? as i64)),
-            _ => {}
-        }
-    }
-    Ok(value.map(|value| Exemplar { point, time: UnixNanos(time), value, trace_id, span_id, filtered_attributes }))
 }

@@ -1,6 +1,6 @@
 //! Histograms and summaries on the wire.
 
-use super::decode::Draft;
+use super::points::{Draft, part};
 use super::wire::{Fields, Malformed, Payload, Write};
 use crate::{Buckets, ExponentialHistogram, Histogram, PointValue, Quantile, Summary};
 
@@ -9,7 +9,7 @@ pub(super) fn explicit_field<'a>(draft: &mut Draft<'a>, number: u32, payload: Pa
     match number {
         2 => draft.start = payload.fixed64()?,
         3 => draft.time = payload.fixed64()?,
-        8 => draft.exemplars.push(payload.bytes()?),
+        8 => draft.exemplar(payload)?,
         10 => draft.flags = payload.varint()? as u32,
         4..=7 | 11 | 12 => {
             let empty = || PointValue::Histogram(Box::default());
@@ -25,8 +25,14 @@ fn explicit(histogram: &mut Histogram, number: u32, payload: Payload<'_>) -> Res
     match number {
         4 => histogram.count = payload.fixed64()?,
         5 => histogram.sum = Some(payload.double()?),
-        6 => payload.each_fixed64(|count| histogram.counts.push(count))?,
-        7 => payload.each_fixed64(|bound| histogram.bounds.push(f64::from_bits(bound)))?,
+        6 => payload.each_fixed64(|count| {
+            let length = histogram.counts.len();
+            part(&mut histogram.counts, length, count)
+        })?,
+        7 => payload.each_fixed64(|bound| {
+            let length = histogram.bounds.len();
+            part(&mut histogram.bounds, length, f64::from_bits(bound))
+        })?,
         11 => histogram.min = Some(payload.double()?),
         _ => histogram.max = Some(payload.double()?),
     }
@@ -39,7 +45,7 @@ pub(super) fn exponential_field<'a>(draft: &mut Draft<'a>, number: u32, payload:
         2 => draft.start = payload.fixed64()?,
         3 => draft.time = payload.fixed64()?,
         10 => draft.flags = payload.varint()? as u32,
-        11 => draft.exemplars.push(payload.bytes()?),
+        11 => draft.exemplar(payload)?,
         4..=9 | 12..=14 => {
             let empty = || PointValue::Exponential(Box::default());
             let PointValue::Exponential(histogram) = draft.value.get_or_insert_with(empty) else { return Ok(()) };
@@ -70,7 +76,10 @@ fn buckets(message: &[u8]) -> Result<Buckets, Malformed> {
     while let Some(field) = fields.next()? {
         match field.number {
             1 => buckets.offset = field.payload.sint32()?,
-            2 => field.payload.each_varint(|count| buckets.counts.push(count))?,
+            2 => field.payload.each_varint(|count| {
+                let length = buckets.counts.len();
+                part(&mut buckets.counts, length, count)
+            })?,
             _ => {}
         }
     }
@@ -89,7 +98,10 @@ pub(super) fn summary_field<'a>(draft: &mut Draft<'a>, number: u32, payload: Pay
             match number {
                 4 => summary.count = payload.fixed64()?,
                 5 => summary.sum = payload.double()?,
-                _ => summary.quantiles.push(quantile(payload.bytes()?)?),
+                _ => {
+                    let length = summary.quantiles.len();
+                    part(&mut summary.quantiles, length, quantile(payload.bytes()?)?)?;
+                }
             }
         }
         _ => {}

@@ -4,65 +4,72 @@ use std::sync::Arc;
 
 use super::attributes::{self, RawOrigin};
 use super::decode::Decoded;
+use super::room::Room;
 use super::wire::{Fields, Malformed, Write};
 use crate::{AttributesBuilder, LogRecord, Logs, Origin, Severity, UnixNanos, Value, ValueRef};
 
 /// Decodes a whole `ExportLogsServiceRequest`.
 ///
 /// # Errors
-/// When the bytes are no valid message; nothing of it is taken then.
+/// When the bytes are no valid message, or one that would grow out of proportion; nothing of it is taken then.
 pub fn decode_logs(body: &[u8]) -> Result<Decoded<Logs>, Malformed> {
-    let (mut logs, mut builder) = (Logs::default(), AttributesBuilder::default());
+    let mut taking = Taking { logs: Logs::default(), builder: AttributesBuilder::default(), room: Room::of(body) };
     let mut fields = Fields::of(body);
     while let Some(field) = fields.next()? {
         if field.number == 1 {
-            resource_logs(&mut logs, &mut builder, field.payload.bytes()?)?;
+            taking.resource_logs(field.payload.bytes()?)?;
         }
     }
-    Ok(Decoded { data: logs, rejected: 0, why: None })
+    Ok(Decoded { data: taking.logs, rejected: 0, why: None })
 }
 
-fn resource_logs(logs: &mut Logs, builder: &mut AttributesBuilder, message: &[u8]) -> Result<(), Malformed> {
-    let mut origin = RawOrigin::default();
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => origin.resource = field.payload.bytes()?,
-            3 => origin.resource_schema_url = field.payload.bytes()?,
-            _ => {}
-        }
-    }
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
-        if field.number == 2 {
-            scope_logs(logs, builder, field.payload.bytes()?, origin)?;
-        }
-    }
-    Ok(())
+/// Log records in the making.
+struct Taking {
+    logs: Logs,
+    builder: AttributesBuilder,
+    room: Room,
 }
 
-fn scope_logs<'a>(
-    logs: &mut Logs,
-    builder: &mut AttributesBuilder,
-    message: &'a [u8],
-    mut origin: RawOrigin<'a>,
-) -> Result<(), Malformed> {
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
-        match field.number {
-            1 => origin.scope = field.payload.bytes()?,
-            3 => origin.scope_schema_url = field.payload.bytes()?,
-            _ => {}
+impl Taking {
+    fn resource_logs(&mut self, message: &[u8]) -> Result<(), Malformed> {
+        let mut origin = RawOrigin::default();
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => origin.resource = field.payload.bytes()?,
+                3 => origin.resource_schema_url = field.payload.bytes()?,
+                _ => {}
+            }
         }
-    }
-    let origin = Arc::new(origin.decode(builder)?);
-    let mut fields = Fields::of(message);
-    while let Some(field) = fields.next()? {
-        if field.number == 2 {
-            logs.records.push(record(builder, field.payload.bytes()?, origin.clone())?);
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            if field.number == 2 {
+                self.scope_logs(field.payload.bytes()?, origin)?;
+            }
         }
+        Ok(())
     }
-    Ok(())
+
+    fn scope_logs<'a>(&mut self, message: &'a [u8], mut origin: RawOrigin<'a>) -> Result<(), Malformed> {
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => origin.scope = field.payload.bytes()?,
+                3 => origin.scope_schema_url = field.payload.bytes()?,
+                _ => {}
+            }
+        }
+        let origin = Arc::new(origin.decode(&mut self.builder)?);
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            if field.number == 2 {
+                let record = record(&mut self.builder, field.payload.bytes()?, origin.clone())?;
+                self.room.take(record.heap_bytes())?;
+                self.logs.records.push(record);
+            }
+        }
+        Ok(())
+    }
 }
 
 fn record(builder: &mut AttributesBuilder, message: &[u8], origin: Arc<Origin>) -> Result<LogRecord, Malformed> {
@@ -75,7 +82,7 @@ fn record(builder: &mut AttributesBuilder, message: &[u8], origin: Arc<Origin>) 
             1 => record.time = UnixNanos(payload.fixed64()?),
             2 => record.severity = Severity(u8::try_from(payload.varint()?).unwrap_or(0)),
             3 => record.severity_text = payload.text()?.into(),
-            5 => record.body = attributes::value(payload.bytes()?, 0)?,
+            5 => record.body = attributes::value(payload.bytes()?)?,
             8 => record.flags = payload.fixed32()?,
             9 => record.trace_id = payload.bytes()?.try_into().unwrap_or_default(),
             10 => record.span_id = payload.bytes()?.try_into().unwrap_or_default(),

@@ -7,21 +7,30 @@ mod attributes;
 mod decode;
 mod encode;
 mod histograms;
+mod json;
 mod logs;
 mod memo;
+mod points;
 mod reply;
+mod room;
 mod traces;
 mod wire;
 
 pub use decode::{Decoded, MetricsDecoder};
 pub use encode::MetricsEncoder;
+pub use json::{NotJson, logs_from_json, metrics_from_json, traces_from_json};
 pub use logs::{decode_logs, encode_logs};
-pub use reply::{PartialSuccess, RpcStatus, decode_response, decode_status};
+pub use reply::{
+    PartialSuccess, RETRY_INFO, RpcStatus, decode_response, decode_status, encode_response, encode_status,
+};
 pub use traces::{decode_traces, encode_traces};
 pub use wire::Malformed;
 
 /// How deep attribute values may nest; OTLP/JSON libraries allow 32 to 128, real telemetry nests 3.
 const VALUE_DEPTH_MAX: usize = 32;
+
+/// Values in one nested value at most: an empty one is two bytes on the wire and 32 in memory.
+const VALUES_MAX: usize = 65_536;
 
 #[cfg(test)]
 mod tests;

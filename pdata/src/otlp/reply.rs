@@ -1,8 +1,9 @@
-//! What a server says: partial success, and `google.rpc.Status` with its retry delay.
+//! What a server says, read and written: partial success, and `google.rpc.Status` with its retry delay.
 
 use std::time::Duration;
 
-use super::wire::{Fields, Malformed};
+use super::attributes::write_text;
+use super::wire::{Fields, Malformed, Write as _};
 
 /// What stands in an `Export…ServiceResponse` of any signal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,6 +100,46 @@ fn retry_info(any: &[u8]) -> Result<Option<Duration>, Malformed> {
     Ok(Some(u64::try_from(seconds).map_or(Duration::ZERO, |seconds| Duration::new(seconds, nanos))))
 }
 
+/// Writes the response to an export; nothing when all was taken and there is nothing to say.
+#[must_use]
+pub fn encode_response(partial: &PartialSuccess) -> Vec<u8> {
+    let mut out = Vec::new();
+    if *partial != PartialSuccess::default() {
+        out.message_field(1, |out| {
+            if partial.rejected > 0 {
+                out.varint_field(1, partial.rejected);
+            }
+            write_text(out, 2, &partial.message);
+        });
+    }
+    out
+}
+
+/// Writes a status; its delay becomes a `RetryInfo`.
+#[must_use]
+pub fn encode_status(status: &RpcStatus) -> Vec<u8> {
+    let mut out = Vec::new();
+    out.varint_field(1, i64::from(status.code) as u64);
+    write_text(&mut out, 2, &status.message);
+    if let Some(after) = status.retry_after {
+        out.message_field(3, |out| {
+            write_text(out, 1, RETRY_INFO);
+            out.message_field(2, |out| {
+                out.message_field(1, |out| {
+                    out.varint_field(1, after.as_secs());
+                    if after.subsec_nanos() > 0 {
+                        out.varint_field(2, u64::from(after.subsec_nanos()));
+                    }
+                });
+            });
+        });
+    }
+    out
+}
+
+/// What a `google.protobuf.Any` is called that holds a delay.
+pub const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+
 #[cfg(test)]
 mod tests {
     use super::super::wire::Write as _;
@@ -150,5 +191,25 @@ mod tests {
         }
         assert_eq!(decode_response(&[]), Ok(PartialSuccess::default()));
         assert!(decode_response(b"<html>").is_err());
+    }
+
+    #[test]
+    fn what_we_write_is_what_we_and_prost_read() {
+        use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
+        use prost::Message as _;
+        for (rejected, message) in [(0, ""), (3, "a point has no value"), (0, "a warning")] {
+            let partial = PartialSuccess { rejected, message: message.to_owned() };
+            let body = encode_response(&partial);
+            assert_eq!(decode_response(&body).unwrap(), partial);
+            let judged = ExportLogsServiceResponse::decode(&*body).unwrap().partial_success;
+            assert_eq!(
+                judged.map(|p| (p.rejected_log_records as u64, p.error_message)),
+                (!body.is_empty()).then(|| (rejected, message.to_owned()))
+            );
+        }
+        for retry_after in [None, Some(Duration::from_secs(1)), Some(Duration::from_millis(2_500))] {
+            let status = RpcStatus { code: 14, message: "later".to_owned(), retry_after };
+            assert_eq!(decode_status(&encode_status(&status)).unwrap(), status);
+        }
     }
 }

@@ -8,7 +8,7 @@ use prost::Message as _;
 use super::*;
 use crate::SeriesTable;
 
-mod strategies;
+pub(super) mod strategies;
 
 use strategies::{logs, requests, sorted, traces};
 
@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn a_remembered_series_is_the_series_that_was_decoded(request in requests()) {
         let body = request.encode_to_vec();
-        let mut decoder = MetricsDecoder::new(SeriesTable::with_defaults());
+        let decoder = MetricsDecoder::new(SeriesTable::with_defaults());
         let names = |metrics: &crate::Metrics| -> Vec<String> {
             metrics.points.iter().map(|point| format!("{:?}", metrics.series(point.series))).collect()
         };
@@ -114,7 +114,7 @@ fn the_first_request_interns_nothing_and_the_second_all() {
     MetricsEncoder::default().encode(&metrics, &mut body);
 
     let (table, mut seen) = (SeriesTable::with_defaults(), Vec::new());
-    let mut decoder = MetricsDecoder::new(table.clone());
+    let decoder = MetricsDecoder::new(table.clone());
     for _ in 0..3 {
         decoder.decode(&body).unwrap();
         seen.push((table.stats().series, decoder.remembered()));
@@ -150,5 +150,5 @@ fn values_nested_without_end_are_refused() {
         value.clear();
         wire::Write::bytes_field(&mut value, 5, &outer);
     }
-    assert_eq!(attributes::value(&value, 0), Err(Malformed::Depth));
+    assert_eq!(attributes::value(&value), Err(Malformed::Depth));
 }

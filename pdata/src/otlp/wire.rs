@@ -18,6 +18,8 @@ pub enum Malformed {
     Text,
     /// Values nested deeper than the limit.
     Depth,
+    /// What it holds would take out of all proportion more memory than its bytes.
+    TooMuch,
 }
 
 /// One field: its number, and its payload as it stands.
@@ -57,6 +59,7 @@ impl std::fmt::Display for Malformed {
             Self::Type => "a field has the wrong wire type",
             Self::Text => "a text field is not UTF-8",
             Self::Depth => "values are nested too deep",
+            Self::TooMuch => "the message unfolds to more than can be kept",
         })
     }
 }
@@ -170,15 +173,15 @@ impl<'a> Payload<'a> {
     }
 
     /// One element of, or a packed run of, fixed 64-bit values.
-    pub(crate) fn each_fixed64(self, mut each: impl FnMut(u64)) -> Read<()> {
+    pub(crate) fn each_fixed64(self, mut each: impl FnMut(u64) -> Read<()>) -> Read<()> {
         match self {
-            Self::Fixed64(value) => each(value),
+            Self::Fixed64(value) => each(value)?,
             Self::Bytes(packed) => {
                 let (chunks, rest) = packed.as_chunks::<8>();
                 if !rest.is_empty() {
                     return Err(Malformed::Truncated);
                 }
-                chunks.iter().for_each(|chunk| each(u64::from_le_bytes(*chunk)));
+                chunks.iter().try_for_each(|chunk| each(u64::from_le_bytes(*chunk)))?;
             }
             _ => return Err(Malformed::Type),
         }
@@ -186,13 +189,13 @@ impl<'a> Payload<'a> {
     }
 
     /// One element of, or a packed run of, varints.
-    pub(crate) fn each_varint(self, mut each: impl FnMut(u64)) -> Read<()> {
+    pub(crate) fn each_varint(self, mut each: impl FnMut(u64) -> Read<()>) -> Read<()> {
         match self {
-            Self::Varint(value) => each(value),
+            Self::Varint(value) => each(value)?,
             Self::Bytes(packed) => {
                 let mut fields = Fields::of(packed);
                 while fields.left() > 0 {
-                    each(fields.varint()?);
+                    each(fields.varint()?)?;
                 }
             }
             _ => return Err(Malformed::Type),
@@ -219,9 +222,19 @@ pub(crate) trait Write {
         self.fixed64_field(number, value.to_bits());
     }
 
-    /// A message whose length is known only when it is written: the length gets five bytes, padded (any decoder takes a
-    /// varint with needless continuation bytes), so that nothing is moved.
-    fn message_field(&mut self, number: u32, body: impl FnOnce(&mut Self));
+    /// Begins a message whose length is known only when it is written, and gives what [`end_message`](Self::end_message) wants to
+    /// know: the length gets five bytes, padded (any decoder takes a varint with needless continuation bytes), so that nothing is
+    /// moved.
+    fn begin_message(&mut self, number: u32) -> usize;
+    /// Ends the message that began at `start`.
+    fn end_message(&mut self, start: usize);
+
+    /// A whole message.
+    fn message_field(&mut self, number: u32, body: impl FnOnce(&mut Self)) {
+        let start = self.begin_message(number);
+        body(self);
+        self.end_message(start);
+    }
 }
 
 /// Bytes of a length that is filled in later: enough for 32 bits.
@@ -260,11 +273,14 @@ impl Write for Vec<u8> {
         self.extend_from_slice(bytes);
     }
 
-    fn message_field(&mut self, number: u32, body: impl FnOnce(&mut Self)) {
+    fn begin_message(&mut self, number: u32) -> usize {
         self.tag(number, 2);
         let start = self.len() + PADDED;
         self.resize(start, 0);
-        body(self);
+        start
+    }
+
+    fn end_message(&mut self, start: usize) {
         let mut length = self.len() - start;
         for (index, byte) in self[start - PADDED..start].iter_mut().enumerate() {
             let more = if index + 1 < PADDED { 0x80 } else { 0 };

@@ -60,8 +60,8 @@ pub fn request_body(bytes: impl Into<Bytes>) -> RequestBody {
     full.map_err(|never: std::convert::Infallible| match never {}).boxed_unsync()
 }
 
-/// Holds a body to its limits. What unpacks `Content-Encoding` belongs here, between the limits of the bytes on the wire and
-/// a second cap on the bytes that come out; nothing else sees the wire's body.
+/// Holds a body to its limits, which are those of the bytes on the wire: what unpacks a `Content-Encoding` ([`super::unpack`]) has
+/// a cap of its own.
 pub(super) fn cap<B>(body: B, limits: BodyLimits, progress: Arc<Progress>) -> RequestBody
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,

@@ -21,6 +21,8 @@ mod response;
 mod roster;
 mod server;
 mod tls;
+#[cfg(feature = "unpack")]
+mod unpack;
 mod visit;
 
 pub use body::{BodyError, RequestBody, request_body};
@@ -31,3 +33,5 @@ pub use listener::{Lent, Listeners};
 pub use response::{BoxError, ResponseBody, full, text, unknown_path};
 pub use server::{Peer, Server, Service};
 pub use tls::TlsServerConfig;
+#[cfg(feature = "unpack")]
+pub use unpack::{Coding, Unpackable, Unpacker};

@@ -89,7 +89,6 @@ fn addresses_of_the_hosts_cloud_are_refused_unless_asked_for() {
 #[test]
 fn keys_that_are_not_supported_are_told_and_not_ignored() {
     let yaml = "\
-endpoint: http://a
 profiles_endpoint: http://a
 auth: {authenticator: bearertokenauth}
 proxy_url: http://proxy

@@ -141,7 +141,7 @@ fn data() -> impl Strategy<Value = metric::Data> {
 }
 
 /// Requests with one or two resources whose metrics have names of their own, so that nesting is unique.
-pub(super) fn requests() -> impl Strategy<Value = ExportMetricsServiceRequest> {
+pub(crate) fn requests() -> impl Strategy<Value = ExportMetricsServiceRequest> {
     let metric = ("[a-z]{1,4}", ".{0,8}", "[a-zA-Z/]{0,4}", data());
     let metric = metric.prop_map(|(name, description, unit, data)| Metric {
         name,
@@ -176,7 +176,7 @@ pub(super) fn requests() -> impl Strategy<Value = ExportMetricsServiceRequest> {
     })
 }
 
-pub(super) fn request_of(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
+pub(crate) fn request_of(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
     ExportMetricsServiceRequest {
         resource_metrics: vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }],
@@ -184,7 +184,7 @@ pub(super) fn request_of(metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
 }
 
 /// Resources by schema URL of their scope (unique), metrics by name (unique): the order on the wire means nothing.
-pub(super) fn sorted(mut request: ExportMetricsServiceRequest) -> ExportMetricsServiceRequest {
+pub(crate) fn sorted(mut request: ExportMetricsServiceRequest) -> ExportMetricsServiceRequest {
     for resource in &mut request.resource_metrics {
         resource.scope_metrics.iter_mut().for_each(|scope| scope.metrics.sort_by(|a, b| a.name.cmp(&b.name)));
     }
@@ -192,7 +192,7 @@ pub(super) fn sorted(mut request: ExportMetricsServiceRequest) -> ExportMetricsS
     request
 }
 
-pub(super) fn logs() -> impl Strategy<Value = ExportLogsServiceRequest> {
+pub(crate) fn logs() -> impl Strategy<Value = ExportLogsServiceRequest> {
     let record = (attributes(), any::<u64>(), 0..=24_i32, ".{0,6}", proptest::option::of(value()), any::<[u8; 16]>());
     let record = record.prop_map(|(attributes, time_unix_nano, severity_number, text, body, trace_id)| LogRecord {
         attributes,
@@ -219,7 +219,7 @@ pub(super) fn logs() -> impl Strategy<Value = ExportLogsServiceRequest> {
 }
 
 /// Records with their resource, in order: equal neighbours may share an envelope.
-pub(super) fn flat_logs(request: ExportLogsServiceRequest) -> Vec<(Option<Resource>, LogRecord)> {
+pub(crate) fn flat_logs(request: ExportLogsServiceRequest) -> Vec<(Option<Resource>, LogRecord)> {
     let each = request.resource_logs.into_iter().flat_map(|resource| {
         let above = resource.resource;
         resource.scope_logs.into_iter().flat_map(|scope| scope.log_records).map(move |record| (above.clone(), record))
