@@ -4,6 +4,7 @@
 #   prometheus-pushgateway     a consistency check over whole bodies
 #   pgbouncer                  PostgreSQL behind transaction pooling
 #   prometheus_client          a strict OpenMetrics 1.0 parser (PyPI)
+#   fluxgate, pybreaker        libraries whose breakers weir tells of (PyPI)
 # Programs on the PATH are used as they are. Missing ones come from Debian's packages, unpacked into target/judges: nothing is
 # installed into the system and no service is started. Safe to run again and at the same time; ends non-zero, saying what to
 # do, when something cannot be had.
@@ -92,6 +93,25 @@ if ! "$home/venv/bin/python" -c 'import prometheus_client.openmetrics.parser' 2>
   "$home/venv/bin/pip" install --quiet --disable-pip-version-check "$client" >&2 \
     || { rm -rf "$home/venv"; die "pip cannot install $client: is PyPI reached?"; }
 fi
+
+# folder, packages: libraries whose users weir serves, each version on its own. After the venv above, so that python3 has one.
+libraries() {
+  local folder=$1 package
+  shift
+  for package in "$@"; do
+    if ! "$home/$folder/bin/pip" show --quiet "${package%%==*}" 2>/dev/null; then
+      [ -x "$home/$folder/bin/pip" ] || python3 -m venv "$home/$folder"
+      say "pip install $*"
+      "$home/$folder/bin/pip" install --quiet --disable-pip-version-check "$@" >&2 \
+        || { rm -rf "$home/$folder"; die "pip cannot install $*: is PyPI reached?"; }
+      return
+    fi
+  done
+}
+
+libraries fluxgate-0.6.1 fluxgate==0.6.1 "$client"
+libraries fluxgate-0.9.4 fluxgate==0.9.4 "$client"
+libraries pybreaker pybreaker==1.4.1
 
 for program in prometheus promtool prometheus-pushgateway pgbouncer; do
   "$home/bin/$program" --version >/dev/null 2>&1 || die "$home/bin/$program does not run"

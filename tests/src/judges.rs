@@ -61,7 +61,7 @@ pub fn program(name: &str) -> PathBuf {
         assert!(done.status.success(), "tests/judges.sh: {}", String::from_utf8_lossy(&done.stderr));
         repository::root().join("target/judges")
     });
-    home.join(name.strip_prefix("venv/").map_or_else(|| format!("bin/{name}"), |_| name.to_owned()))
+    if name.contains('/') { home.join(name) } else { home.join("bin").join(name) }
 }
 
 /// `promtool check metrics` of a text body.
@@ -120,6 +120,71 @@ pub fn circuit_breaker(database: &std::path::Path, version: &str) -> serde_json:
     let output = output.expect("python runs");
     assert!(output.status.success(), "the oracle: {}", said(&output));
     serde_json::from_slice(&output.stdout).expect("the oracle writes JSON")
+}
+
+/// What a script under `tests/oracle` prints, as JSON, run by the Python of `libraries`: `venv`, or one that has a library.
+///
+/// # Panics
+/// When it fails.
+pub fn python(libraries: &str, script: &str, arguments: &[&str], input: &[u8]) -> serde_json::Value {
+    let output = oracle(libraries, script, arguments, input);
+    serde_json::from_slice(&output.stdout).expect("the oracle writes JSON")
+}
+
+/// The same as text.
+///
+/// # Panics
+/// When it fails.
+pub fn python_text(libraries: &str, script: &str, arguments: &[&str]) -> String {
+    String::from_utf8(oracle(libraries, script, arguments, b"").stdout).expect("the oracle writes text")
+}
+
+fn oracle(libraries: &str, script: &str, arguments: &[&str], input: &[u8]) -> Output {
+    let mut command = Command::new(program(&format!("{libraries}/bin/python")));
+    command.arg("-B").arg(repository::root().join("tests/oracle").join(script)).args(arguments);
+    let output = piped(&mut command, input);
+    assert!(output.status.success(), "{script}: {}", said(&output));
+    output
+}
+
+/// A service with breakers of pybreaker, shown as JSON.
+#[derive(Debug)]
+pub struct Pybreaker {
+    process: Process,
+    /// Where it listens.
+    pub address: std::net::SocketAddr,
+}
+
+impl Pybreaker {
+    /// Starts it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn start() -> Self {
+        let [address] = free_addresses();
+        let mut command = Command::new(program("pybreaker/bin/python"));
+        command
+            .arg("-B")
+            .arg(repository::root().join("tests/oracle/live/pybreaker_serve.py"))
+            .arg(address.port().to_string());
+        let mut process = Process::start("pybreaker", &mut command, folder("pybreaker-"));
+        process.until(PATIENCE, "listening", || std::net::TcpStream::connect(address).is_ok());
+        Self { process, address }
+    }
+
+    /// Has a breaker do something, such as `/fail?pay`.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn tell(&self, path: &str) {
+        let answer = http::get(self.address, path, &[]).expect("the service answers");
+        assert_eq!(answer.status, 200, "{path}: {}", self.process.output("stderr"));
+    }
+
+    /// Ends the service.
+    pub fn end(self) {
+        drop(self.process);
+    }
 }
 
 fn piped(command: &mut Command, input: &[u8]) -> Output {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use tests::exposition::Exposition;
 use tests::http::{self, OPEN_METRICS, Response};
-use tests::{Weir, repository};
+use tests::{Weir, judges, repository};
 
 const STATES: [&str; 6] = ["closed", "open", "half_open", "metrics_only", "disabled", "forced_open"];
 
@@ -78,6 +78,76 @@ fn shuffled() -> Vec<(String, usize, usize, u32)> {
         signals.swap(at, random.below(at + 1));
     }
     signals
+}
+
+/// Rows of an oracle.
+fn rows(told: &serde_json::Value) -> BTreeMap<(String, BTreeMap<String, String>), f64> {
+    let row = |row: &serde_json::Value| {
+        let labels = row[1].as_object().expect("labels").iter();
+        let labels = labels.map(|(key, value)| (key.clone(), value.as_str().expect("a text").to_owned())).collect();
+        ((row[0].as_str().expect("a name").to_owned(), labels), row[2].as_f64().expect("a number"))
+    };
+    told.as_array().expect("rows").iter().map(row).collect()
+}
+
+#[test]
+fn signal_files_come_to_what_an_oracle_says_whatever_their_order() {
+    let state = tempfile::tempdir().expect("there is room");
+    let house = House::start(state.path());
+    let mut expected = BTreeMap::new();
+    let mut random = tests::Random::new(11);
+    let (mut inverted, mut tied) = (0, 0);
+    for seed in 1..=40 {
+        let file = judges::python_text("venv", "fluxgate.py", &["generate", &seed.to_string()]);
+        let lines: Vec<&str> = file.lines().collect();
+        let time = |line: &str| {
+            let signal: serde_json::Value = serde_json::from_str(line).expect("a signal is JSON");
+            (signal["circuit_name"].to_string(), signal["timestamp"].as_f64().expect("a time"))
+        };
+        for pair in lines.windows(2).map(|pair| [time(pair[0]), time(pair[1])]).filter(|[one, next]| one.0 == next.0) {
+            inverted += usize::from(pair[1].1 < pair[0].1);
+            tied += usize::from(pair[1].1 == pair[0].1);
+        }
+        // In pieces of any size, as lines, as arrays and one by one.
+        let mut rest = &lines[..];
+        while !rest.is_empty() {
+            let (piece, more) = rest.split_at(1 + random.below(rest.len().min(9)));
+            rest = more;
+            house.take(&if random.below(2) == 0 { piece.join("\n") } else { format!("[{}]", piece.join(",")) });
+        }
+        expected.extend(rows(&judges::python("venv", "fluxgate.py", &["expect"], file.as_bytes())));
+    }
+    assert!(inverted > 100 && tied > 100, "{inverted} inversions and {tied} ties are too few to prove anything");
+    assert_eq!(house.series(), expected);
+    house.weir.stop();
+}
+
+#[test]
+fn the_real_library_is_counted_as_it_counts_itself() {
+    let state = tempfile::tempdir().expect("there is room");
+    let house = House::start(state.path());
+    let url = format!("http://{}/signals", house.door);
+    let mut expected = BTreeMap::new();
+    for (seed, version, kind) in
+        [(1, "0.6.1", "sync"), (2, "0.6.1", "async"), (3, "0.9.4", "sync"), (4, "0.9.4", "async")]
+    {
+        let libraries = format!("fluxgate-{version}");
+        let arguments = [url.as_str(), kind, &seed.to_string()];
+        expected.extend(rows(&judges::python(&libraries, "live/fluxgate_drive.py", &arguments, b"")));
+        assert_eq!(house.series(), expected, "fluxgate {version}, {kind}");
+    }
+    house.weir.stop();
+}
+
+#[test]
+fn a_listener_neither_blocks_nor_fails_its_caller_when_nobody_listens() {
+    for version in ["0.6.1", "0.9.4"] {
+        let told = judges::python(&format!("fluxgate-{version}"), "live/fluxgate_alone.py", &[], b"");
+        // One that waited for an answer would take ten seconds for the first.
+        let took = told["took_ms"].as_f64().expect("a number");
+        assert!(took < 2000.0, "fluxgate {version}: a thousand calls took {took} ms");
+        assert_eq!(told["dropped"], 900, "fluxgate {version}: what does not fit the queue of 100 is counted");
+    }
 }
 
 #[test]
