@@ -15,6 +15,8 @@ mod otlp;
 mod sql_query;
 #[cfg(feature = "webhook")]
 mod webhook;
+#[cfg(feature = "webhook")]
+mod webhook_event;
 
 #[cfg(feature = "webhook")]
 #[doc(hidden)]
@@ -30,8 +32,15 @@ pub const ALL: &[Factory<dyn Receiver>] = &[
     otlp::FACTORY,
     #[cfg(feature = "webhook")]
     webhook::FACTORY,
+    #[cfg(feature = "webhook")]
+    webhook_event::FACTORY,
 ];
 
 /// Kind and cargo feature of every receiver there is, built or not.
-pub const KNOWN: &[(&str, &str)] =
-    &[("sql_query", "sql-sqlite"), ("breaker", "breaker"), ("otlp", "otlp"), ("webhook", "webhook")];
+pub const KNOWN: &[(&str, &str)] = &[
+    ("sql_query", "sql-sqlite"),
+    ("breaker", "breaker"),
+    ("otlp", "otlp"),
+    ("webhook", "webhook"),
+    ("webhook_event", "webhook"),
+];

@@ -163,7 +163,7 @@ pub(super) enum Plus {
 }
 
 /// A name or value of a form or query. `None` when it is not UTF-8 or has half an escape.
-pub(super) fn decoded(text: &str) -> Option<String> {
+pub(crate) fn decoded(text: &str) -> Option<String> {
     percent_decoded(text, Plus::IsBlank)
 }
 

@@ -18,7 +18,7 @@
 
 mod check;
 mod counts;
-mod document;
+pub(crate) mod document;
 mod door;
 mod field;
 mod logs;
@@ -26,10 +26,10 @@ mod logs;
 pub mod measure;
 mod metric;
 mod once;
-mod reason;
+pub(crate) mod reason;
 mod settings;
 mod source;
-mod unpack;
+pub(crate) mod unpack;
 pub(crate) mod verify;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use super::verify;
 
 /// Why a request, or an event of one, was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reason {
+pub(crate) enum Reason {
     /// Another method than the source's.
     Method,
     /// A Content-Type that is not taken.
@@ -71,7 +71,7 @@ impl Reason {
     ];
 
     /// The word for labels and answers.
-    pub(super) const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Method => "method",
             Self::MediaType => "media_type",
@@ -97,7 +97,7 @@ impl Reason {
 
     /// What a request is answered that ends for this reason. An authentic one that cannot be used is 200: senders try again on
     /// anything else, and at last give the whole subscription up.
-    pub(super) const fn status(self) -> StatusCode {
+    pub(crate) const fn status(self) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::MediaType | Self::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,

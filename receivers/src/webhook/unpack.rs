@@ -9,7 +9,7 @@ use super::reason::Reason;
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coding {
+pub(crate) enum Coding {
     Identity,
     Gzip,
     /// RFC 9110 calls the zlib form so.
@@ -22,7 +22,7 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 
 impl Coding {
     /// What the request says; one coding, and not two.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Reason> {
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Reason> {
         let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
         let Some(coding) = codings.next() else { return Ok(Self::Identity) };
         let is = |name: &str| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(name.as_bytes());
@@ -37,7 +37,7 @@ impl Coding {
     }
 
     /// The body as its sender meant it, of at most `limit` bytes. Not more than one byte above it is ever made.
-    pub(super) fn unpack(self, body: Bytes, limit: usize) -> Result<Bytes, Reason> {
+    pub(crate) fn unpack(self, body: Bytes, limit: usize) -> Result<Bytes, Reason> {
         let mut packed = &*body;
         match self {
             Self::Identity => Ok(body),

@@ -37,9 +37,12 @@ async fn all_series_are_there_after_a_restart_and_ids_are_remembered() {
     let mut house = House::open(folder.path(), ORDERS).await;
     house.take("/orders", &event(1, "paid", 5)).await;
     let before = house.scrape().await;
+    let starts = |house: &House| house.ledger.snapshot().series().map(|(_, start, _)| start).collect::<Vec<_>>();
+    let began = starts(&house);
     house.close().await;
     let mut house = House::open(folder.path(), ORDERS).await;
     assert_eq!(house.scrape().await, before);
+    assert_eq!(starts(&house), began);
     assert_eq!(house.take("/orders", &event(1, "paid", 5)).await, (0, 1, Value::Null));
     house.close().await;
 }

@@ -29,7 +29,7 @@ use self::ring::{Active, Ring};
 use self::scheme::{Scheme, TimeUnit};
 use self::template::Part;
 
-pub(crate) use self::settings::VerifySettings;
+pub(crate) use self::settings::{SchemeName, VerifySettings};
 
 /// Decides whether requests of one source are believed. Shared by all connections; keys in files are read again by whoever
 /// asks, at most once a second.
