@@ -37,8 +37,8 @@ struct State {
     phase: Phase,
     since: Instant,
     since_wall: UnixNanos,
-    /// Receivers that collect by their own clock: ready means that each has collected once.
-    awaited: Vec<CollectionPort>,
+    /// Receivers that collect. Ready means that those who do by their own clock have collected once, and that none is kept from its work.
+    receivers: Vec<CollectionPort>,
 }
 
 /// How long readiness waits for first collections. A source that is down must not keep the whole agent out of service.
@@ -48,14 +48,14 @@ impl Vitals {
     /// An agent that is starting.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        let state = State { phase: Phase::Starting, since: clock.now(), since_wall: clock.wall(), awaited: Vec::new() };
+        let state =
+            State { phase: Phase::Starting, since: clock.now(), since_wall: clock.wall(), receivers: Vec::new() };
         Self(Arc::new(Mutex::new(state)), clock)
     }
 
     /// All components have been started; these are the receivers that collect.
     pub(crate) fn running(&self, ports: Vec<CollectionPort>) {
-        let awaited = ports.into_iter().filter(|port| port.collects == Collects::Interval).collect();
-        self.set(Phase::Running, awaited);
+        self.set(Phase::Running, ports);
     }
 
     /// The stop was asked for.
@@ -76,24 +76,36 @@ impl Vitals {
         let missing = match state.phase {
             Phase::Starting => Some("starting".to_owned()),
             Phase::Stopping => Some("stopping".to_owned()),
-            Phase::Running if state.since.elapsed() >= STARTUP_GRACE => None,
-            Phase::Running => state
-                .awaited
-                .iter()
-                .find(|port| port.first_round().is_none())
-                .map(|port| format!("{} has not collected yet", port.receiver)),
+            Phase::Running => state.ailing().or_else(|| state.awaited()),
         };
         let up = (state.phase == Phase::Running).then(|| (state.since_wall, state.since.elapsed()));
         Readiness { missing, up }
     }
 
-    fn set(&self, phase: Phase, awaited: Vec<CollectionPort>) {
+    fn set(&self, phase: Phase, receivers: Vec<CollectionPort>) {
         let (since, since_wall) = (self.1.now(), self.1.wall());
-        *self.lock() = State { phase, since, since_wall, awaited };
+        *self.lock() = State { phase, since, since_wall, receivers };
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A receiver that cannot do its work now.
+    fn ailing(&self) -> Option<String> {
+        self.receivers.iter().find_map(|port| Some(format!("{}: {}", port.receiver, port.ailing()?)))
+    }
+
+    /// A receiver whose first collection is still to come.
+    fn awaited(&self) -> Option<String> {
+        if self.since.elapsed() >= STARTUP_GRACE {
+            return None;
+        }
+        let mut by_clock = self.receivers.iter().filter(|port| port.collects == Collects::Interval);
+        let late = by_clock.find(|port| port.first_round().is_none())?;
+        Some(format!("{} has not collected yet", late.receiver))
     }
 }
 
@@ -123,6 +135,19 @@ mod tests {
         let (_desk, port) = CollectionDesk::pair("sql_query/a", Collects::Interval);
         vitals.running(vec![port]);
         tokio::time::sleep(STARTUP_GRACE).await;
+        assert_eq!(vitals.readiness().missing, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_cannot_work_makes_the_agent_not_ready_at_any_time() {
+        let vitals = Vitals::new(Clock::system());
+        let (desk, port) = CollectionDesk::pair("webhook", Collects::OnDemand);
+        vitals.running(vec![port]);
+        tokio::time::advance(STARTUP_GRACE).await;
+        assert_eq!(vitals.readiness().missing, None);
+        desk.health().set(Some("disk is full"));
+        assert_eq!(vitals.readiness().missing.as_deref(), Some("webhook: disk is full"));
+        desk.health().set(None);
         assert_eq!(vitals.readiness().missing, None);
     }
 }

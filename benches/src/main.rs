@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_types, reason = "benchmarks measure real time")]
 
+mod events;
 mod exposition;
 mod footprint;
 mod measure;
@@ -26,6 +27,7 @@ const ALL: &[Bench] = &[
     ("exposition", exposition::run),
     ("otlp", otlp::run),
     ("signatures", signatures::run),
+    ("events", events::run),
     ("footprint", footprint::run),
     ("peers", peers::run),
 ];

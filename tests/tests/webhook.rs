@@ -33,8 +33,9 @@ exporters:
   prometheus: {endpoint: '${env:WEIR_LISTEN}'}
 extensions:
   file_storage: {directory: '${env:WEIR_STATE}', create_directory: true}
+  health_check: {endpoint: '${env:HEALTH:-127.0.0.1:0}'}
 service:
-  extensions: [file_storage]
+  extensions: [file_storage, health_check]
   telemetry: {metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: 0}}}}]}}
   pipelines:
     metrics: {receivers: [webhook], exporters: [prometheus]}
@@ -44,6 +45,7 @@ service:
 struct House {
     weir: Weir,
     door: SocketAddr,
+    health: SocketAddr,
 }
 
 impl House {
@@ -52,18 +54,24 @@ impl House {
     }
 
     fn start_with(config: &str, state: &Path, environment: &[(&str, &Path)]) -> Self {
-        let door = free();
-        let mut launch = Weir::run_text(config).env("HOOKS", door.to_string()).env("WEIR_STATE", state);
+        let (door, health) = (free(), free());
+        let launch = Weir::run_text(config).env("HOOKS", door.to_string()).env("HEALTH", health.to_string());
+        let mut launch = launch.env("WEIR_STATE", state);
         for (name, value) in environment {
             launch = launch.env(name, value);
         }
         let weir = launch.start();
         within(PATIENCE, "taking events", || http::get(door, "/orders", &[]).ok());
-        Self { weir, door }
+        Self { weir, door, health }
     }
 
     fn post(&self, body: &str) -> Response {
         post(self.door, body).expect("weir answers")
+    }
+
+    /// Whether the agent says that it is ready.
+    fn ready(&self) -> bool {
+        http::get(self.health, "/readyz", &[]).expect("weir answers").status == 200
     }
 
     fn shown(&self) -> Exposition {
@@ -292,11 +300,13 @@ fn disk_that_fails(letter: &str) {
         let began = Instant::now();
         let refused = house.post(&event(id));
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("1")), "{}", refused.text());
+        within(Duration::from_secs(1), "not being ready", || (!house.ready()).then_some(()));
         assert!(began.elapsed() < Duration::from_secs(1), "told after {:?}", began.elapsed());
         std::thread::sleep(Duration::from_millis(200));
         assert_eq!(house.post(&event(id)).status, 503, "still");
         std::fs::remove_file(&fault).expect("it was written");
         within(Duration::from_secs(2), "the ledger to heal", || (house.post(&event(id)).status == 200).then_some(()));
+        within(Duration::from_secs(1), "being ready again", || house.ready().then_some(()));
     }
     let shown = house.shown();
     for (tenant, count) in counts(1..=id) {

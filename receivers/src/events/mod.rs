@@ -16,9 +16,9 @@ pub(crate) mod spool;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::collection::{Collected, CollectionDesk, Demand};
+use pipeline::collection::{Collected, CollectionDesk, Demand, Health};
 use pipeline::inbox::Port;
-use pipeline::state::Ledger;
+use pipeline::state::{Ledger, State};
 use pipeline::{BoxFuture, SourceId};
 use tokio::time::Instant;
 
@@ -80,8 +80,17 @@ impl Emission {
         Self { chore, ..self }
     }
 
-    /// Answers scrapes, and sends changes unasked, for ever. Safe to drop: what was under way is sent again.
-    pub(crate) async fn run(&mut self, mut desk: Option<CollectionDesk>) {
+    /// Answers scrapes, and sends changes unasked, for ever, and says when the ledger does not take events. Safe to drop: what was
+    /// under way is sent again.
+    pub(crate) async fn run(&mut self, desk: Option<CollectionDesk>) {
+        let watched = desk.as_ref().map(|desk| watch(self.ledger.clone(), desk.health()));
+        tokio::select! {
+            () = async { if let Some(watched) = watched { watched.await } else { std::future::pending().await } } => {}
+            () = self.emit(desk) => {}
+        }
+    }
+
+    async fn emit(&mut self, mut desk: Option<CollectionDesk>) {
         let mut due = self.sender.ways.clock.now();
         loop {
             let wait = due.saturating_duration_since(self.sender.ways.clock.now());
@@ -155,6 +164,22 @@ impl Emission {
             self.whole = Some((ports, now));
         }
         Some(self.sender.last())
+    }
+}
+
+/// Tells how the ledger is, for ever. While it takes nothing the agent is not ready.
+async fn watch(ledger: Ledger, health: Health) {
+    let mut state = ledger.watch();
+    drop(ledger);
+    loop {
+        match &*state.borrow_and_update() {
+            State::Ready => health.set(None),
+            State::NotReady { why } => health.set(Some(why)),
+        }
+        if state.changed().await.is_err() {
+            health.set(Some("the ledger is closed"));
+            std::future::pending::<()>().await;
+        }
     }
 }
 

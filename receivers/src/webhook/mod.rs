@@ -94,7 +94,7 @@ impl Plan<dyn Receiver> for WebhookPlan {
     }
 
     fn collects(&self) -> Collects {
-        if self.0.has_metrics() { Collects::OnDemand } else { Collects::Never }
+        Collects::OnDemand
     }
 
     fn storage(&self) -> Option<ComponentId> {
