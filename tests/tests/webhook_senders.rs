@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use tests::exposition::Exposition;
 use tests::senders::{self, Sender, Sent};
@@ -94,11 +95,11 @@ service:
     metrics: {receivers: [webhook], exporters: [prometheus]}
 "#;
 
-/// weir with a source for every sender.
-fn start(state: &std::path::Path) -> (Weir, SocketAddr) {
+/// weir with a source for every sender, and where it takes events.
+fn start(config: &str, state: &std::path::Path) -> (Weir, SocketAddr) {
     let free = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
     let door = free.expect("there is a free port");
-    let launch = Weir::run_text(CONFIG).env("DOOR", door.to_string()).env("WEIR_STATE", state);
+    let launch = Weir::run_text(config).env("DOOR", door.to_string()).env("WEIR_STATE", state.join("state"));
     let launch = CASES.iter().fold(launch, |launch, case| launch.env(&format!("SECRET_{}", case.source), case.secret));
     let weir = launch.start();
     tests::within(tests::PATIENCE, "taking events", || http::get(door, "/stripe", &[]).ok());
@@ -137,7 +138,7 @@ fn check(case: &Case, sent: &[Sent]) {
 #[test]
 fn what_senders_own_libraries_sign_is_counted_once_and_what_they_did_not_sign_is_not() {
     let state = tempfile::tempdir().expect("there is room");
-    let (weir, door) = start(state.path());
+    let (weir, door) = start(CONFIG, state.path());
     for case in &CASES {
         check(case, &case.sender.send(door, &format!("/{}", case.source), case.secret, EVENTS));
     }
@@ -157,6 +158,38 @@ fn what_senders_own_libraries_sign_is_counted_once_and_what_they_did_not_sign_is
         assert_eq!(refused("stale"), Some(stale as f64), "{}", case.source);
     }
     weir.stop();
+}
+
+#[test]
+fn a_secret_is_changed_without_a_restart_and_the_old_one_is_refused_within_five_seconds() {
+    const OLD: &str = "the-old-secret-0123456789";
+    const NEW: &str = "the-new-secret-0123456789";
+    let state = tempfile::tempdir().expect("there is room");
+    let file = state.path().join("secret");
+    let write = |secrets: &str| std::fs::write(&file, secrets).expect("the folder is writable");
+    write(OLD);
+    let config = CONFIG.replace(
+        r#"{scheme: cycles, secret: "${env:SECRET_cycles}"}"#,
+        &format!("{{scheme: cycles, secret_file: {}}}", file.display()),
+    );
+    let (weir, door) = start(&config, state.path());
+    let status = |secret: &str| Sender::Curl("cycles").send(door, "/cycles", secret, 1)[0].status;
+    assert_eq!((status(OLD), status(NEW)), (200, 401));
+
+    write(&format!("{NEW}\n{OLD}\n"));
+    tests::within(Duration::from_secs(5), "both are believed", || (status(NEW) == 200).then_some(()));
+    assert_eq!(status(OLD), 200);
+
+    write(NEW);
+    tests::within(Duration::from_secs(5), "the old one is refused", || (status(OLD) == 401).then_some(()));
+    assert_eq!(status(NEW), 200);
+
+    std::fs::remove_file(&file).expect("it is there");
+    tests::within(Duration::from_secs(5), "nobody is believed", || (status(NEW) == 503).then_some(()));
+    write(NEW);
+    tests::within(Duration::from_secs(5), "it is back", || (status(NEW) == 200).then_some(()));
+    let told = weir.stop().stderr;
+    assert!(!told.contains(OLD) && !told.contains(NEW), "{told}");
 }
 
 #[test]

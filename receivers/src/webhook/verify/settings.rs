@@ -104,7 +104,14 @@ impl Verifier {
         let mut reader = Reader { section, path, settings, problems: Problems::new() };
         let way = reader.way(loopback);
         match way {
-            Some(way) if !reader.problems.has_errors() => Ok(Self::new(way, reader.problems)),
+            Some(way) if !reader.problems.has_errors() => {
+                let verifier = Self::new(way, reader.problems);
+                // Whatever was written, and whatever becomes of this code: a door that lets nobodies in does not open.
+                if settings.scheme != Some(SchemeName::None) && verifier.lets_nobodies_in() {
+                    return Err(section.error(path, "a request without any header would be believed").into());
+                }
+                Ok(verifier)
+            }
             _ => Err(reader.problems),
         }
     }
