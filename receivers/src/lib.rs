@@ -7,7 +7,7 @@ use pipeline::{Factory, Receiver};
 pub mod bench;
 #[cfg(feature = "breaker")]
 mod breaker;
-#[cfg(any(feature = "breaker", feature = "webhook"))]
+#[cfg(any(feature = "breaker", feature = "webhook", feature = "sql-sqlite", feature = "sql-postgres"))]
 mod events;
 #[cfg(feature = "otlp")]
 mod otlp;

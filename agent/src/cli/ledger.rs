@@ -5,14 +5,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use pipeline::Fault;
-use pipeline::state::{Listed, Offline, Standing};
+use pipeline::state::{Cursor, Listed, Offline, Standing};
 
 use super::{Exit, print};
 
 /// What to do with a ledger.
 #[derive(Debug, Subcommand)]
 pub(super) enum LedgerVerb {
-    /// List the series with their values.
+    /// List the series with their values, and the cursors.
     Ls(LedgerArgs),
     /// Read all of it, and say what is damaged. Exit code 1 when something is.
     Verify(LedgerArgs),
@@ -42,8 +42,20 @@ pub(super) fn ledger(verb: &LedgerVerb, out: &mut dyn Write, err: &mut dyn Write
 }
 
 fn list(args: &LedgerArgs, out: &mut dyn Write) -> Result<Exit, Fault> {
-    let lines = Offline::open(&args.path)?.series()?.iter().map(line).collect::<String>();
+    let ledger = Offline::open(&args.path)?;
+    let mut lines = ledger.series()?.iter().map(line).collect::<String>();
+    lines.extend(ledger.cursors()?.iter().map(cursor_line));
     Ok(print(out, &lines))
+}
+
+/// Cursors that are no text hold keys of rows, or what only their component reads.
+fn cursor_line(cursor: &Cursor) -> String {
+    let value = match std::str::from_utf8(&cursor.value) {
+        Ok(text) if !text.contains(char::is_control) => text.to_owned(),
+        _ => format!("({} bytes)", cursor.value.len()),
+    };
+    let token = if cursor.token == 0 { String::new() } else { format!(" token {}", cursor.token) };
+    format!("cursor {:?} {value}{token}\n", cursor.key)
 }
 
 fn line(listed: &Listed) -> String {

@@ -71,6 +71,12 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// The time in a cell: nanoseconds since 1970, RFC 3339, or what SQLite's `datetime()` writes.
+#[must_use]
+pub fn time(cell: Cell<'_>) -> Option<UnixNanos> {
+    value::time(cell)
+}
+
 /// What a number that stands for a time counts since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum TimeUnit {

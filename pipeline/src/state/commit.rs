@@ -170,7 +170,7 @@ impl Committer {
         entry: &Entry,
         wall: UnixNanos,
     ) -> Result<Result<Committed, Refusal>, Trouble> {
-        if let Some(refusal) = entry.cursor.as_ref().and_then(|cursor| self.fence(cursor)) {
+        if let Some(refusal) = entry.cursors.iter().find_map(|cursor| self.fence(cursor)) {
             return Ok(Err(refusal));
         }
         if let Some(id) = entry.id {
@@ -199,7 +199,7 @@ impl Committer {
                 store.discharge(up_to)?;
             }
         }
-        if let Some(cursor) = &entry.cursor {
+        for cursor in &entry.cursors {
             self.move_cursor(books, cursor);
         }
         self.draft.tallied.new += 1;

@@ -15,7 +15,7 @@ pub struct Entry {
     pub(super) changes: SmallVec<[Change; 2]>,
     pub(super) spool: SmallVec<[Box<[u8]>; 1]>,
     pub(super) discharge: Option<u64>,
-    pub(super) cursor: Option<Box<Cursor>>,
+    pub(super) cursors: Vec<Cursor>,
 }
 
 /// What an event is known by: a keyed hash of its source and id. Made by [`Ledger::event`](super::Ledger::event).
@@ -110,10 +110,18 @@ impl Entry {
         Self { discharge: Some(up_to), ..self }
     }
 
-    /// Moves a cursor with it. With a lower token than the one on disk the whole entry is refused.
+    /// Moves a cursor with it, besides those that it moves already. With a lower token than the one on disk the whole entry is
+    /// refused.
     #[must_use]
-    pub fn with_cursor(self, cursor: Cursor) -> Self {
-        Self { cursor: Some(Box::new(cursor)), ..self }
+    pub fn with_cursor(mut self, cursor: Cursor) -> Self {
+        self.cursors.push(cursor);
+        self
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.spool.is_empty() && self.discharge.is_none() && self.cursors.is_empty()
     }
 
     /// Says no to what no retry makes better.
@@ -121,10 +129,10 @@ impl Entry {
         for change in &self.changes {
             change.series.class.check(&change.tally)?;
         }
-        match &self.cursor {
+        match self.cursors.iter().find(|cursor| !cursor.fits()) {
             Some(cursor) if cursor.key.len() > CURSOR_KEY_BYTES => Err("a cursor's key has at most 256 bytes"),
-            Some(cursor) if cursor.value.len() > CURSOR_VALUE_BYTES => Err("a cursor's value has at most 64 KiB"),
-            _ => Ok(()),
+            Some(_) => Err("a cursor's value has at most 64 KiB"),
+            None => Ok(()),
         }
     }
 
@@ -133,6 +141,16 @@ impl Entry {
         size_of::<Self>()
             + self.changes.len() * 64
             + self.spool.iter().map(|record| record.len()).sum::<usize>()
-            + self.cursor.as_ref().map_or(0, |cursor| cursor.key.len() + cursor.value.len())
+            + self
+                .cursors
+                .iter()
+                .map(|cursor| size_of::<Cursor>() + cursor.key.len() + cursor.value.len())
+                .sum::<usize>()
+    }
+}
+
+impl Cursor {
+    fn fits(&self) -> bool {
+        self.key.len() <= CURSOR_KEY_BYTES && self.value.len() <= CURSOR_VALUE_BYTES
     }
 }

@@ -186,6 +186,12 @@ impl Ledger {
         EventId(self.0.seed.fingerprint(&bytes))
     }
 
+    /// What ids are hashed with, for who keeps ids of its own in cursors. The same for the life of the ledger.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        self.0.seed
+    }
+
     /// A series by its identity, for [`Entry::tally`]. Costs a fingerprint; a memo may keep the answer.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::time::Duration;
 use pdata::{SeriesTable, UnixNanos};
 use serde_json::json;
 
+use super::entry::Cursor;
 use super::error::Trouble;
 use super::files::DATABASE;
 use super::held::Standing;
@@ -80,6 +81,16 @@ impl Offline {
             .series()
             .map(|(series, start, standing)| Listed { series, start, standing: standing.clone() })
             .collect())
+    }
+
+    /// All cursors, by their keys.
+    ///
+    /// # Errors
+    /// When something is damaged; see [`verify`](Self::verify).
+    pub fn cursors(&self) -> Result<Vec<Cursor>, Fault> {
+        let mut cursors: Vec<_> = self.read()?.image.cursors.into_values().map(|(_, cursor)| cursor).collect();
+        cursors.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(cursors)
     }
 
     /// Checks everything: SQLite's own integrity check, every row's check, every count, and the log.

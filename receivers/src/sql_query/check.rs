@@ -4,15 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Problem, Problems, Section};
+use config::{ComponentId, Problem, Problems, Section};
 use pdata::Severity;
 use pipeline::OnFailure;
 use pipeline::mapping::{AttributeRule, LogRule, MapperRules};
 
 use super::check_metric::{self, MetricCheck};
 use super::check_singleton::Contest;
+use super::counting::CountedMetric;
 use super::driver::Database;
 use super::settings::{Consistency, Failure, Log, Query, Settings, When};
+use super::track::Tracking;
 
 /// A section of `sql_query` that has been checked.
 #[derive(Clone, Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Checked {
     pub(crate) queries: Vec<CheckedQuery>,
     /// How agents agree on who reads, if they do.
     pub(crate) contest: Option<Contest>,
+    /// Where cursors are kept.
+    pub(crate) storage: Option<ComponentId>,
     pub(crate) warnings: Problems,
 }
 
@@ -77,6 +81,10 @@ pub(crate) struct CheckedQuery {
     pub(crate) expect_rows: bool,
     pub(crate) metrics: Arc<MapperRules>,
     pub(crate) logs: Arc<[LogRule]>,
+    /// What new rows add up to; only where they are tracked.
+    pub(crate) counted: Arc<[CountedMetric]>,
+    /// How it knows which rows are new.
+    pub(crate) tracking: Option<Arc<Tracking>>,
 }
 
 /// Connections that read at the same time when the user does not say: enough that a slow query does not hold up the others.
@@ -105,11 +113,12 @@ pub(crate) fn check(section: &Section) -> Result<Checked, Problems> {
         settings.queries.iter().enumerate().map(|(index, query)| check.query(index, query, &mut names)).collect();
     let for_each = check.for_each();
     let contest = check.contest(&targets);
+    let storage = check.storage();
     let problems = check.problems;
     if problems.has_errors() {
         Err(problems)
     } else {
-        Ok(Checked { for_each, contest, ..checked(&settings, targets, queries, problems) })
+        Ok(Checked { for_each, contest, storage, ..checked(&settings, targets, queries, problems) })
     }
 }
 
@@ -134,6 +143,7 @@ fn checked(settings: &Settings, targets: Vec<Target>, queries: Vec<CheckedQuery>
         for_each: None,
         queries,
         contest: None,
+        storage: None,
         warnings,
     }
 }
@@ -193,7 +203,7 @@ impl Check<'_> {
         self.problems.push(self.section.error(path, message).with_help(help));
     }
 
-    fn warn(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
+    pub(super) fn warn(&mut self, path: &str, message: impl Into<String>, help: impl Into<String>) {
         self.problems.push(self.section.warning(path, message).with_help(help));
     }
 
@@ -223,16 +233,27 @@ impl Check<'_> {
         if !(MIN_CELL_BYTES..=MAX_CELL_BYTES).contains(&bytes) {
             self.error("max_cell_bytes", format!("'max_cell_bytes' must be from 64KiB to 1GB, got {bytes} bytes"));
         }
-        if self.settings.storage.is_some() {
-            self.help(
-                "storage",
-                "'storage' keeps the tracking value, and tracking is not in this version of weir yet",
-                "leave it out",
-            );
-        }
         if self.settings.resource_attributes.contains_key("") {
             self.error("resource_attributes", "'resource_attributes' has an empty key");
         }
+    }
+
+    /// Where cursors are kept; nowhere when there are none.
+    fn storage(&mut self) -> Option<ComponentId> {
+        let written = self.settings.storage.as_deref()?;
+        let Ok(storage) = written.parse() else {
+            self.help("storage", format!("'{written}' is no id of an extension"), "such as storage: file_storage");
+            return None;
+        };
+        if self.settings.queries.iter().all(|query| query.tracking_column.is_none()) {
+            self.warn(
+                "storage",
+                "'storage' keeps tracking values, and no query has a 'tracking_column'",
+                "leave it out",
+            );
+            return None;
+        }
+        Some(storage)
     }
 
     fn for_each(&mut self) -> Option<Arc<CheckedEach>> {
@@ -295,12 +316,24 @@ impl Check<'_> {
             (None, _, When::Interval) => interval,
             (None, _, When::OnScrape) => ON_SCRAPE_TIMEOUT,
         };
-        let mut metrics = Vec::new();
+        let (mut metrics, mut counted) = (Vec::new(), Vec::new());
         for (metric_index, metric) in query.metrics.iter().enumerate() {
             let path = format!("queries[{index}].metrics[{metric_index}]");
             let check = MetricCheck { section: self.section, path: &path, metric, interval };
-            metrics.extend(check.rule(&mut self.problems));
+            match metric.new_rows {
+                Some(_) => counted.extend(check.counted(&mut self.problems)),
+                None => metrics.extend(check.rule(&mut self.problems)),
+            }
         }
+        let counts = query.metrics.iter().any(|metric| metric.new_rows.is_some());
+        if counts && !query.resource_attribute_columns.is_empty() {
+            self.help(
+                &at("resource_attribute_columns"),
+                "'resource_attribute_columns' cannot stand beside 'new_rows'",
+                "name the columns in 'attribute_columns' of each metric",
+            );
+        }
+        let tracking = self.tracking(index, query, counts).map(Arc::new);
         let logs: Vec<_> = query
             .logs
             .iter()
@@ -311,7 +344,10 @@ impl Check<'_> {
                 ..self.log(&format!("queries[{index}].logs[{log_index}]"), log)
             })
             .collect();
-        let rules = MapperRules { metrics, resource, resource_columns, max_records: query.max_rows as usize };
+        // A read that tracks in order ends where it has enough rows, and the next one goes on.
+        let max_records =
+            if tracking.as_ref().is_some_and(|tracking| tracking.ordered) { 0 } else { query.max_rows as usize };
+        let rules = MapperRules { metrics, resource, resource_columns, max_records };
         CheckedQuery {
             label,
             sql: query.sql.as_str().into(),
@@ -320,6 +356,8 @@ impl Check<'_> {
             expect_rows: query.expect_rows,
             metrics: Arc::new(rules),
             logs: logs.into(),
+            counted: counted.into(),
+            tracking,
         }
     }
 
@@ -386,18 +424,6 @@ impl Check<'_> {
                 "read them in a receiver with 'collection: interval'",
             );
         }
-        for (key, written) in [
-            ("tracking_column", query.tracking_column.is_some()),
-            ("tracking_start_value", query.tracking_start_value.is_some()),
-        ] {
-            if written {
-                self.help(
-                    &at(key),
-                    format!("'{key}' is not in this version of weir yet: every read would send all rows again"),
-                    "leave it out and bound the rows in the SQL, such as with a time window of one interval",
-                );
-            }
-        }
         if query.ignore_null_values
             && query.metrics.iter().any(|metric| metric.null.is_some_and(|null| null != super::settings::Null::Omit))
         {
@@ -409,7 +435,7 @@ impl Check<'_> {
         }
     }
 
-    fn columns(&mut self, path: &str, columns: &[String]) -> Vec<AttributeRule> {
+    pub(super) fn columns(&mut self, path: &str, columns: &[String]) -> Vec<AttributeRule> {
         let mut problems: Vec<Problem> = Vec::new();
         let rules = check_metric::columns(self.section, path, columns, &mut |problem| problems.push(problem));
         self.problems.extend(problems);

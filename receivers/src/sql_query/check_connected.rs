@@ -13,7 +13,7 @@ use super::check::{Checked, Target};
 use super::describe::{Answers, Described, Kind, Refused};
 use super::driver;
 use super::settings::{Query, Settings};
-use super::source::{ReadError, Reason};
+use super::source::{NO_PARAMETER, ReadError, Reason};
 
 /// Databases that are asked at the same time.
 const TARGETS_AT_ONCE: usize = 8;
@@ -128,7 +128,14 @@ fn agree(settings: &Settings, answers: Answers) -> Vec<Finding> {
     for ((index, query), answer) in settings.queries.iter().enumerate().zip(answers) {
         let path = format!("queries[{index}].sql");
         match answer {
-            Ok(described) => statement(&mut found, &path, &described, given, wanted(index, query)),
+            Ok(described) => {
+                let tracked = tracking_names(query).len();
+                if tracked > 0 && described.parameters == 0 {
+                    found.push(Finding::error(path.clone(), NO_PARAMETER));
+                }
+                let given = if tracked > 0 { tracked } else { given };
+                statement(&mut found, &path, &described, given, wanted(index, query));
+            }
             Err(refused) => found.push(refused.at(path, &query.sql)),
         }
     }
@@ -198,7 +205,7 @@ fn wanted(index: usize, query: &Query) -> Vec<Wanted<'_>> {
         let by = metric.metric_name.as_str();
         let kind = metric.data_type.as_deref().unwrap_or_default();
         // Keys that mean nothing for a data type were warned of when the section was checked.
-        if !matches!(kind, "stateset" | "histogram") {
+        if !matches!(kind, "stateset" | "histogram") || metric.new_rows.is_some() {
             add(path("value_column"), &metric.value_column, by, kind != "info");
         }
         if let (Some(state), "stateset") = (&metric.state, kind) {
@@ -218,12 +225,36 @@ fn wanted(index: usize, query: &Query) -> Vec<Wanted<'_>> {
     for (log_index, log) in query.logs.iter().enumerate() {
         let path = |key: &str| format!("queries[{index}].logs[{log_index}].{key}");
         add(path("body_column"), &log.body_column, "logs", false);
+        for (key, column) in [
+            ("ts_column", &log.ts_column),
+            ("severity_column", &log.severity_column),
+            ("event_name_column", &log.event_name_column),
+            ("trace_id_column", &log.trace_id_column),
+            ("span_id_column", &log.span_id_column),
+        ] {
+            add(path(key), column, "logs", false);
+        }
         for (at, column) in log.attribute_columns.iter().enumerate() {
             add(path(&format!("attribute_columns[{at}]")), column, "logs", false);
         }
     }
+    for column in tracking_names(query) {
+        add(format!("queries[{index}].tracking_column"), column, "tracking_column", false);
+    }
+    for (at, column) in query.key_columns.iter().enumerate() {
+        add(format!("queries[{index}].key_columns[{at}]"), column, "key_columns", false);
+    }
     all.retain(|wanted| !wanted.column.is_empty());
     all
+}
+
+/// The tracking columns of a query.
+fn tracking_names(query: &Query) -> Vec<&str> {
+    let list = match &query.tracking_column {
+        Some(serde_json::Value::Array(list)) => list.as_slice(),
+        one => one.as_slice(),
+    };
+    list.iter().filter_map(|column| column.as_str().or_else(|| column.get("name")?.as_str())).collect()
 }
 
 impl Refused {

@@ -142,6 +142,10 @@ impl MetricCheck<'_> {
                 tell(self.error(key, format!("'{key}' needs data_type: {home}")));
             }
         }
+        if !metric.buckets.is_empty() {
+            let help = "name the columns of the counts in 'bucket_columns'";
+            tell(self.error("buckets", "'buckets' needs 'new_rows: observe'").with_help(help));
+        }
         let valueless = matches!(data_type, DataType::StateSet | DataType::Histogram);
         for (key, idle) in [
             ("value_column", !metric.value_column.is_empty() && valueless),
@@ -280,7 +284,7 @@ impl MetricCheck<'_> {
         Some(ValueRule::Buckets { bounds, count: count.into(), sum, null: on_null(metric.null) })
     }
 
-    fn attributes(&self, tell: &mut dyn FnMut(Problem)) -> Vec<AttributeRule> {
+    pub(super) fn attributes(&self, tell: &mut dyn FnMut(Problem)) -> Vec<AttributeRule> {
         let metric = self.metric;
         let path = format!("{}.attribute_columns", self.path);
         let mut rules = columns(self.section, &path, &metric.attribute_columns, tell);
@@ -311,7 +315,7 @@ impl MetricCheck<'_> {
         }
     }
 
-    fn error(&self, key: &str, message: impl Into<String>) -> Problem {
+    pub(super) fn error(&self, key: &str, message: impl Into<String>) -> Problem {
         self.section.error(&format!("{}.{key}", self.path), self.named(message.into()))
     }
 

@@ -8,13 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pdata::Logs;
+use pipeline::state::Entry;
 use pipeline::{Batch, BoxFuture, Receipt, Stop, Verdict};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::pages::{Page, WAITING};
 use super::schedule::Around;
-use super::source::ReadError;
+use super::source::{ReadError, Reason};
+use super::track::Step;
+use super::track::keeper::CursorKeeper;
 
 /// Carries the pages of one read.
 pub(crate) struct Courier {
@@ -27,12 +30,17 @@ pub(crate) struct Courier {
     deadline: Instant,
     /// Log records that were sent.
     pub(crate) records: usize,
+    /// Keeps the cursor of a tracked query, on loan for this read.
+    keeper: Option<Box<CursorKeeper>>,
     trouble: Option<ReadError>,
 }
 
 /// A page under way.
 struct Flight {
     verdict: BoxFuture<'static, Verdict>,
+    rows: usize,
+    counts: Entry,
+    step: Step,
 }
 
 /// Pages under way, of at most 512 KiB each: with those in the making, 4 MiB that a read may add to memory before whoever exports
@@ -44,20 +52,14 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 
 impl Courier {
     /// A courier, and where its pages come in.
-    pub(crate) fn new(around: Arc<Around>, deadline: Instant) -> (Self, mpsc::Sender<Page>) {
+    pub(crate) fn new(
+        around: Arc<Around>,
+        keeper: Option<Box<CursorKeeper>>,
+        deadline: Instant,
+    ) -> (Self, mpsc::Sender<Page>) {
         let (send, pages) = mpsc::channel(WAITING);
-        (
-            Self {
-                term: around.seat.term(),
-                around,
-                pages,
-                flights: VecDeque::new(),
-                deadline,
-                records: 0,
-                trouble: None,
-            },
-            send,
-        )
+        let flights = VecDeque::new();
+        (Self { term: around.seat.term(), around, pages, flights, deadline, records: 0, keeper, trouble: None }, send)
     }
 
     /// Carries what comes until the read is `over`, and then what is still there.
@@ -68,7 +70,7 @@ impl Courier {
             let late = sleep_until(halt);
             tokio::select! {
                 biased;
-                verdict = landing(&mut self.flights) => self.landed(verdict),
+                verdict = landing(&mut self.flights) => self.landed(verdict).await,
                 // Of a read that is over there is a page at most, which nothing is held back by any more.
                 page = self.pages.recv(), if closed || self.flights.len() < UNDER_WAY => match page {
                     Some(page) => self.send(page).await,
@@ -89,9 +91,17 @@ impl Courier {
 
     /// Sends a page: waits for its share of the byte budget, and for room in the inboxes.
     pub(crate) async fn send(&mut self, page: Page) {
-        let Page { logs: records, bytes, .. } = page;
-        if records.is_empty() {
+        let Page { logs: records, bytes, rows, counts, step } = page;
+        if records.is_empty() && self.keeper.is_none() {
             return;
+        }
+        // What is read is another agent's to pass on, and to count.
+        if let Err(error) = self.around.seat.confirm(self.term).await {
+            return self.trouble = Some(error);
+        }
+        if records.is_empty() {
+            let verdict = Box::pin(std::future::ready(Verdict::Delivered));
+            return self.flights.push_back(Flight { verdict, rows, counts, step });
         }
         let permit = match self.around.permit(bytes, self.deadline).await {
             Ok(permit) => permit,
@@ -103,8 +113,24 @@ impl Courier {
         self.records += records.len();
         let (receipt, waiter) = Receipt::pair();
         let batch = Batch::new(Logs { records }, self.around.clock.wall()).with_permit(permit).with_receipt(receipt);
-        self.flights.push_back(Flight { verdict: Box::pin(waiter.verdict()) });
+        self.flights.push_back(Flight { verdict: Box::pin(waiter.verdict()), rows, counts, step });
         self.around.outlet.send(batch).await;
+    }
+
+    /// Waits for all verdicts of a tracked query, whose read ends with them, and gives back who keeps its cursor. What is not tracked is
+    /// nobody's to read again.
+    pub(crate) async fn land(&mut self, mut stop: Stop) -> Option<Box<CursorKeeper>> {
+        let mut halt = None;
+        while self.keeper.is_some() && self.trouble.is_none() && !self.flights.is_empty() {
+            let late = sleep_until(halt);
+            tokio::select! {
+                biased;
+                verdict = landing(&mut self.flights) => self.landed(verdict).await,
+                () = stop.requested(), if halt.is_none() => halt = Some(self.around.clock.now() + STOP_GRACE),
+                () = late => break,
+            }
+        }
+        self.keeper.take()
     }
 
     /// Why the rest cannot be carried, if it cannot.
@@ -112,8 +138,20 @@ impl Courier {
         self.trouble.as_ref()
     }
 
-    fn landed(&mut self, _verdict: Verdict) {
-        self.flights.pop_front();
+    /// A verdict has come. The cursor moves over what is delivered, discarded by a rule, or will never be taken; never over what
+    /// is lost, nor over what was sent after that.
+    async fn landed(&mut self, verdict: Verdict) {
+        let Some(flight) = self.flights.pop_front() else { return };
+        let Some(keeper) = &mut self.keeper else { return };
+        if verdict == Verdict::Lost {
+            let why = format!(
+                "a page of {} rows was lost on its way to the destinations; the rows are read again",
+                flight.rows
+            );
+            self.trouble = Some(ReadError::new(Reason::Lost, why));
+        } else if let Err(error) = keeper.save(flight.step, flight.counts).await {
+            self.trouble = Some(error);
+        }
     }
 }
 

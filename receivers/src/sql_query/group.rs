@@ -78,6 +78,9 @@ impl Group {
             Ok(term) => term,
             Err(standing) => return self.stand_by(standing).await,
         };
+        if let Some(Err(error)) = self.queries.iter_mut().map(|query| query.begin(term)).find(Result::is_err) {
+            return self.miss(&error).await;
+        }
         let deadline = until.unwrap_or_else(|| self.deadline());
         let work = |query: &mut QueryAtWork| query.work(deadline);
         let (works, couriers): (Vec<_>, Vec<_>) = self.queries.iter_mut().map(work).unzip();
@@ -96,7 +99,10 @@ impl Group {
         };
         let (done, couriers) = match join(read, carrying).await {
             (Ok(done), couriers) => (done, couriers),
-            (Err(error), _) => {
+            (Err(error), couriers) => {
+                for (query, courier) in self.queries.iter_mut().zip(couriers) {
+                    query.give_up(courier, stop).await;
+                }
                 if error.reason == Reason::Timeout {
                     self.away = Some(reading);
                 }
@@ -105,9 +111,12 @@ impl Group {
         };
         // Who was frozen in the middle of it may have been replaced since, and must not send what the other has sent.
         match self.lead().await {
-            Ok(still) if still == term => self.finish(done, couriers, deadline).await,
+            Ok(still) if still == term => self.finish(done, couriers, deadline, stop).await,
             other => {
                 self.queries.iter_mut().zip(done).for_each(|(query, done)| query.take_back(done));
+                for (query, courier) in self.queries.iter_mut().zip(couriers) {
+                    query.give_up(courier, stop).await;
+                }
                 self.stand_by(other.err().unwrap_or(Standing::StandsBy)).await
             }
         }
@@ -148,12 +157,18 @@ impl Group {
         self.around.clock.now() + 2 * together
     }
 
-    async fn finish(&mut self, done: Vec<Done>, couriers: Vec<Courier>, deadline: Instant) -> Vec<Collected> {
+    async fn finish(
+        &mut self,
+        done: Vec<Done>,
+        couriers: Vec<Courier>,
+        deadline: Instant,
+        stop: &Stop,
+    ) -> Vec<Collected> {
         let mut collected = Vec::with_capacity(self.queries.len());
         let mut done = done.into_iter();
         for (query, courier) in self.queries.iter_mut().zip(couriers) {
             collected.extend(match done.next() {
-                Some(done) => query.finish(done, courier, deadline).await,
+                Some(done) => query.finish(done, courier, deadline, stop).await,
                 None => query.missed(&ReadError::new(Reason::Unavailable, "the thread that read it has ended")).await,
             });
         }

@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pdata::UnixNanos;
 use pipeline::mapping::{MapCounts, Unread};
-use pipeline::{Count, Meters};
+use pipeline::{Count, Level, Meters};
 
 use super::source::{ReadError, Reason};
+use super::track::progress::ProgressTally;
 
 /// The health of one query.
 pub(crate) struct Health {
@@ -64,6 +65,11 @@ struct QueryMeters {
     merged: Count,
     replaced_text: Count,
     unread_cells: Count,
+    repeated_rows: Count,
+    too_late_rows: Count,
+    forgotten_keys: Count,
+    unsettled_rows: Level,
+    keys: Level,
 }
 
 impl Health {
@@ -142,6 +148,23 @@ impl Health {
         }
     }
 
+    /// What became of the rows of a tracked query.
+    pub(crate) fn progress(&self, tally: &ProgressTally) {
+        self.meters.repeated_rows.add(tally.repeated);
+        self.meters.too_late_rows.add(tally.too_old);
+        self.meters.unsettled_rows.set(i64::try_from(tally.unsettled).unwrap_or(i64::MAX));
+    }
+
+    /// Keys within the overlap: those that were forgotten before their time, and those that are remembered.
+    pub(crate) fn keys(&self, (forgotten, held): (usize, usize)) {
+        if forgotten > 0 {
+            let (receiver, query) = (&self.receiver, &self.query);
+            tracing::debug!(%receiver, %query, forgotten, "more rows within the overlap than max_keys: it is shorter now");
+        }
+        self.meters.forgotten_keys.add(forgotten as u64);
+        self.meters.keys.set(i64::try_from(held).unwrap_or(i64::MAX));
+    }
+
     /// Ticks passed while a read was running.
     pub(crate) fn skipped(&mut self, ticks: u64) {
         self.last.skipped += ticks;
@@ -198,6 +221,9 @@ impl QueryMeters {
         let count = |name, about, unit| {
             meters.count(name, about, unit, vec![("receiver", receiver.to_owned()), ("scraper", query.to_owned())])
         };
+        let level = |name, about, unit| {
+            meters.level(name, about, unit, vec![("receiver", receiver.to_owned()), ("scraper", query.to_owned())])
+        };
         let failed = |reason: Reason| {
             let labels = vec![
                 ("receiver", receiver.to_owned()),
@@ -229,6 +255,27 @@ impl QueryMeters {
                 "Times, severities and ids of log records that could not be read and were left unset.",
                 "{cells}",
             ),
+            repeated_rows: count(
+                "weir_sql_repeated_rows",
+                "Rows within the overlap that an earlier read had passed.",
+                "{rows}",
+            ),
+            too_late_rows: count(
+                "weir_sql_too_late_rows",
+                "Rows within the overlap, older than the keys that are remembered: not passed.",
+                "{rows}",
+            ),
+            forgotten_keys: count(
+                "weir_sql_forgotten_keys",
+                "Keys that were forgotten before the overlap was over, because there were more than max_keys.",
+                "{keys}",
+            ),
+            unsettled_rows: level(
+                "weir_sql_unsettled_rows",
+                "Rows that the last read saw and left for a later one (late_commits: xmin).",
+                "{rows}",
+            ),
+            keys: level("weir_sql_keys", "Keys that are remembered for the overlap.", "{keys}"),
         }
     }
 }

@@ -6,7 +6,13 @@ use pdata::{SeriesTable, UnixNanos};
 use pipeline::mapping::{Cell, LogRule, MapError, Mapper, MapperRules, Record};
 
 use super::pages::{Handed, Pages};
+#[cfg(feature = "sql-postgres")]
+use super::pages::{TIED_ROWS, tied};
 use super::source::ReadError;
+#[cfg(feature = "sql-postgres")]
+use super::track::late::{Horizon, Scope};
+#[cfg(feature = "sql-postgres")]
+use super::track::progress::Progress;
 
 /// What takes the rows of one query. It goes with the query to where its driver reads, and comes back.
 pub(crate) struct Intake {
@@ -97,13 +103,32 @@ impl Intake {
         if let Some(rows) = &mut self.rows {
             return rows.row(row);
         }
-        self.mapper.record(row)?;
-        if self.pages.is_wanted() { self.pages.row(row) } else { Ok(()) }
+        if self.pages.is_wanted() && !self.pages.row(row)? {
+            return Ok(());
+        }
+        self.mapper.record(row)
     }
 
     /// Whether a page must be handed over before the next row.
     pub(crate) fn is_full(&self) -> bool {
         self.pages.is_full()
+    }
+
+    /// Whether it has all rows that it wants: what comes after them is left, and need not be read.
+    #[cfg_attr(not(feature = "sql-sqlite"), expect(dead_code, reason = "servers are told how many rows are wanted"))]
+    pub(crate) fn has_enough(&self) -> bool {
+        self.pages.progress.as_ref().is_some_and(|progress| progress.enough)
+    }
+
+    /// Whether its parameters are tracking values, of which a statement must have one at least.
+    pub(crate) fn tracks(&self) -> bool {
+        self.pages.progress.is_some()
+    }
+
+    /// Whether the parameter at this place is a number, for drivers that bind by type.
+    #[cfg_attr(not(feature = "sql-sqlite"), expect(dead_code, reason = "servers work out the types of parameters"))]
+    pub(crate) fn binds_number(&self, parameter: usize) -> bool {
+        self.pages.progress.as_ref().is_some_and(|progress| progress.binds_number(parameter))
     }
 
     /// Hands a full page over, for drivers that read in a task. Waits while those before it are under way: the query's time runs.
@@ -116,6 +141,44 @@ impl Intake {
     #[cfg_attr(not(feature = "sql-sqlite"), expect(dead_code, reason = "only files are read on threads"))]
     pub(crate) fn try_hand_over(&mut self) -> Result<Handed, ReadError> {
         self.pages.try_hand_over()
+    }
+}
+
+/// For drivers whose servers tell who could still commit.
+#[cfg(feature = "sql-postgres")]
+impl Intake {
+    /// Who must be waited for, where rows that are committed late must not be missed.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.pages.progress.as_ref().and_then(Progress::scope)
+    }
+
+    /// How many rows to ask for; 0: all of them. Some more than are wanted, to see where the rows with the last mark end.
+    pub(crate) fn limit(&self) -> u32 {
+        let wanted = self.pages.progress.as_ref().and_then(Progress::max_rows);
+        let limit = wanted.map_or(0, |rows| rows.saturating_add(TIED_ROWS as u64));
+        u32::try_from(limit).ok().filter(|limit| i32::try_from(*limit).is_ok()).unwrap_or(0)
+    }
+
+    /// No more rows come, though there are some.
+    pub(crate) fn cut_short(&mut self) -> Result<(), MapError> {
+        match &self.pages.progress {
+            Some(progress) if !progress.enough => Err(MapError::Rule(tied())),
+            _ => Ok(()),
+        }
+    }
+
+    /// What the server says before the rows are read.
+    pub(crate) fn before(&mut self, horizon: &Horizon) {
+        if let Some(progress) = &mut self.pages.progress {
+            progress.before(horizon);
+        }
+    }
+
+    /// What it says after the last one.
+    pub(crate) fn after(&mut self, horizon: Horizon) {
+        if let Some(progress) = &mut self.pages.progress {
+            progress.after(horizon);
+        }
     }
 }
 

@@ -16,9 +16,12 @@
 
 pub(crate) mod check;
 mod check_connected;
+mod check_counted;
 mod check_database;
 mod check_metric;
 mod check_singleton;
+mod check_track;
+mod counting;
 mod courier;
 mod describe;
 pub(crate) mod driver;
@@ -36,6 +39,7 @@ mod singleton;
 mod source;
 #[cfg(feature = "sql-sqlite")]
 pub(crate) mod sqlite;
+mod track;
 mod vitals;
 #[cfg(feature = "sql-postgres")]
 mod want;
@@ -43,16 +47,21 @@ mod want;
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Problems, Section};
+use config::{ComponentId, Problems, Section};
 use futures_util::future::{join, join_all};
+use pipeline::state::{Ledger, LedgerOptions};
 use pipeline::{
     BoxFuture, BuildContext, Claim, Collects, Factory, Fault, Outlet, Plan, Planned, Receiver, Signals, Stop,
 };
 
-use self::check::{Checked, Pace};
+use self::check::{Checked, CheckedQuery, Pace};
 use self::check_singleton::{Contest, LockPlace};
 use self::schedule::{Around, Schedule};
 use self::singleton::{FileLock, Keeper, Lock, Seat};
+use crate::events::{Emission, Ways};
+
+/// How often changes of what new rows add up to are sent.
+const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The registry's entry.
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
@@ -76,8 +85,8 @@ struct SqlPlan {
 impl Plan<dyn Receiver> for SqlPlan {
     fn signals(&self) -> Signals {
         let has_logs = self.checked.queries.iter().any(|query| !query.logs.is_empty());
-        let has_metrics =
-            self.checked.self_metrics || self.checked.queries.iter().any(|query| !query.metrics.metrics.is_empty());
+        let makes_points = |query: &CheckedQuery| !query.metrics.metrics.is_empty() || !query.counted.is_empty();
+        let has_metrics = self.checked.self_metrics || self.checked.queries.iter().any(makes_points);
         match (has_metrics, has_logs) {
             (true, true) => Signals::METRICS.with(Signals::LOGS),
             (false, true) => Signals::LOGS,
@@ -99,6 +108,10 @@ impl Plan<dyn Receiver> for SqlPlan {
             LockPlace::Database(_) => None,
         };
         locks.filter_map(file).collect()
+    }
+
+    fn storage(&self) -> Option<ComponentId> {
+        self.checked.storage.clone()
     }
 
     fn warnings(&self) -> Problems {
@@ -139,6 +152,8 @@ async fn run(
     outlet: Outlet,
     stop: Stop,
 ) -> Result<(), Fault> {
+    let checked = if context.once { without_tracking(checked, &context.id.to_string()) } else { checked };
+    let ledger = open_ledger(&context).await?;
     let (keepers, seats): (Vec<_>, Vec<_>) = contend(&checked, &context, &sources).into_iter().unzip();
     let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
     let seats = seats.into_iter().chain(std::iter::repeat_with(Seat::default));
@@ -153,11 +168,17 @@ async fn run(
         source: source.clone(),
         database: health::DatabaseHealth::default(),
         seat,
+        ledger: ledger.clone(),
     };
     let arounds = sources.iter().zip(&checked.targets).zip(seats).map(around).collect();
+    let counts = checked.queries.iter().any(|query| !query.counted.is_empty());
+    let emission = ledger.clone().filter(|_| counts).map(|ledger| {
+        let ways = Ways { clock: clock.clone(), table: table.clone(), budget: budget.clone(), outlet: outlet.clone() };
+        Emission::new(&id.to_string(), ledger, ways, FLUSH_INTERVAL)
+    });
     let (stopper, read) = Stop::pair();
     let reading = async {
-        Schedule::new(checked, arounds).run(desk, stop).await;
+        emitting(Schedule::new(checked, arounds).run(desk, stop), emission).await;
         // Only now: what is read to its end is still covered by the lock.
         stopper.stop();
     };
@@ -180,6 +201,36 @@ fn contend(checked: &Checked, context: &BuildContext, sources: &[Arc<dyn source:
         Some(Keeper::new(lock, *lease, clock.clone(), meters, id.to_string().into(), target.name.clone()))
     };
     sources.iter().zip(&checked.targets).zip(locks).filter_map(keeper).collect()
+}
+
+/// Reads to the end, and meanwhile tells what new rows add up to.
+async fn emitting(reading: impl Future<Output = ()>, emission: Option<Emission>) {
+    let Some(mut emission) = emission else { return reading.await };
+    tokio::select! {
+        () = reading => {}
+        () = emission.run(None) => unreachable!("emission never ends"),
+    }
+    emission.flush().await;
+}
+
+/// Opens the ledger where blocking is allowed, when there is a folder for it. Run once, nothing is remembered.
+async fn open_ledger(context: &BuildContext) -> Result<Option<Ledger>, Fault> {
+    let Some(folder) = context.state.clone().filter(|_| !context.once) else { return Ok(None) };
+    let (id, clock) = (context.id.to_string(), context.clock.clone());
+    let (table, meters) = (context.table.clone(), context.meters.clone());
+    let open = move || Ledger::open(&folder, &id, LedgerOptions::default(), &clock, &table, &meters);
+    let opening = tokio::task::spawn_blocking(open);
+    opening.await.map_err(|error| Fault::new("opening the ledger broke off").caused_by(error))?.map(Some)
+}
+
+/// Queries that track have nowhere to begin in a run that remembers nothing: all of their rows would be new.
+fn without_tracking(mut checked: Checked, id: &str) -> Checked {
+    let all = checked.queries.len();
+    checked.queries.retain(|query| query.tracking.is_none());
+    if checked.queries.len() < all {
+        tracing::warn!(receiver = id, "queries with 'tracking_column' are not read: run once, no cursor moves");
+    }
+    checked
 }
 
 #[cfg(test)]

@@ -5,16 +5,19 @@ use std::sync::Arc;
 use pdata::{Metrics, Point};
 use pipeline::budget::Permit;
 use pipeline::collection::Collected;
-use pipeline::{Batch, Collection, OnFailure, Page as End, SourceId};
+use pipeline::{Batch, Collection, OnFailure, Page as End, SourceId, Stop};
 use tokio::time::Instant;
 
 use super::check::CheckedQuery;
+use super::counting::Counting;
 use super::courier::Courier;
 use super::health::Health;
 use super::intake::{Cells, Intake};
 use super::pages::Page;
 use super::schedule::Around;
 use super::source::{Done, ReadError, Reason, Work};
+use super::track::keeper::{Beginning, CursorKeeper};
+use super::track::progress::Progress;
 
 /// One query between and during its reads.
 pub(crate) struct QueryAtWork {
@@ -28,6 +31,8 @@ pub(crate) struct QueryAtWork {
     parameters: Cells,
     /// `None` while it is with the driver.
     intake: Option<Box<Intake>>,
+    /// Keeps the cursor of a tracked query; with the courier while it is read.
+    keeper: Option<Box<CursorKeeper>>,
 }
 
 impl QueryAtWork {
@@ -44,7 +49,11 @@ impl QueryAtWork {
         let source = SourceId(around.named(&index.to_string()).into());
         let sequence = around.first_sequence();
         let parameters: Cells = Arc::new([]);
-        let mut query = Self { source, sequence, plan, health, on_failure, log_sql, parameters, intake: None, around };
+        let keeper =
+            plan.tracking.clone().map(|tracking| Box::new(CursorKeeper::new(name, tracking, around.ledger.clone())));
+        let intake = None;
+        let mut query =
+            Self { source, sequence, plan, health, on_failure, log_sql, parameters, intake, keeper, around };
         query.intake = Some(query.new_intake());
         query
     }
@@ -74,7 +83,34 @@ impl QueryAtWork {
     fn new_intake(&self) -> Box<Intake> {
         let Around { table, clock, .. } = &*self.around;
         let (metrics, logs) = (self.plan.metrics.clone(), self.plan.logs.clone());
-        Box::new(Intake::new(metrics, logs, table.clone(), clock.wall()))
+        let mut intake = Intake::new(metrics, logs, table.clone(), clock.wall());
+        if let (Some(tracking), Some(keeper)) = (&self.plan.tracking, &self.keeper) {
+            let (seen, seed) = keeper.seen();
+            let progress = Progress::new(tracking.clone(), seed, seen);
+            intake.pages = intake.pages.tracking(progress, self.counting());
+        }
+        Box::new(intake)
+    }
+
+    fn counting(&self) -> Option<Counting> {
+        let CheckedQuery { counted, metrics, label, .. } = &self.plan;
+        let Around { receiver, ledger, meters, .. } = &*self.around;
+        let ledger = ledger.clone().filter(|_| !counted.is_empty())?;
+        let labels = [receiver.to_string(), label.clone()];
+        Some(Counting::new(counted.clone(), &metrics.resource, ledger, meters.clone(), labels))
+    }
+
+    /// Finds out where its next read begins, in the term with this number.
+    pub(crate) fn begin(&mut self, term: u64) -> Result<(), ReadError> {
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        let Beginning { parameters, types } = keeper.begin(term)?;
+        self.parameters = parameters;
+        let mut intake = self.intake.take().unwrap_or_else(|| self.new_intake());
+        if let Some(progress) = &mut intake.pages.progress {
+            progress.know(types);
+        }
+        self.intake = Some(intake);
+        Ok(())
     }
 
     /// What the driver needs to read it until `deadline`, and who carries its rows meanwhile.
@@ -83,10 +119,17 @@ impl QueryAtWork {
             tracing::debug!(receiver = %self.around.receiver, query = %self.plan.label, sql = %self.plan.sql, "reading");
         }
         let mut intake = self.intake.take().unwrap_or_else(|| self.new_intake());
-        let (courier, to) = Courier::new(self.around.clone(), deadline);
+        let (courier, to) = Courier::new(self.around.clone(), self.keeper.take(), deadline);
         intake.pages.open(to);
         let Self { plan: CheckedQuery { sql, timeout, .. }, parameters, .. } = self;
         (Work { sql: sql.clone(), timeout: *timeout, parameters: parameters.clone(), intake }, courier)
+    }
+
+    /// A read was given up; what of it is under way still counts.
+    pub(crate) async fn give_up(&mut self, mut courier: Courier, stop: &Stop) {
+        if let Some(keeper) = courier.land(stop.clone()).await {
+            self.keeper = Some(keeper);
+        }
     }
 
     /// Takes the intake back from a read that came too late to count.
@@ -95,19 +138,34 @@ impl QueryAtWork {
     }
 
     /// A read has ended: sends what came of it. `deadline`: until when a page may wait for its share of the byte budget.
-    pub(crate) async fn finish(&mut self, done: Done, courier: Courier, deadline: Instant) -> Option<Collected> {
+    pub(crate) async fn finish(
+        &mut self,
+        done: Done,
+        mut courier: Courier,
+        deadline: Instant,
+        stop: &Stop,
+    ) -> Option<Collected> {
         let Done { mut intake, result, began, took } = done;
         self.sequence += 1;
         self.health.last.took = took;
         let points = intake.mapper.points();
         let (rest, held) = intake.pages.close();
         self.health.unread(intake.pages.take_unread());
+        let disorder = self.tell_progress(&intake);
         let result = match (courier.trouble(), result) {
             (Some(error), _) => Err(error.clone()),
             (None, Err(error)) if held && error.reason == Reason::Timeout => Err(too_slow(&courier)),
             (None, Err(error)) => Err(error),
             (None, Ok(())) if self.plan.expect_rows && intake.mapper.counts().records == 0 => Err(no_rows()),
-            (None, Ok(())) => self.send(&mut intake, rest, courier, deadline).await,
+            (None, Ok(())) => self.send(&mut intake, rest, &mut courier, deadline).await,
+        };
+        self.keeper = courier.land(stop.clone()).await.or_else(|| self.keeper.take());
+        if let Some(keeper) = &mut self.keeper {
+            self.health.keys(keeper.keys());
+        }
+        let result = match (result, courier.trouble()) {
+            (Ok(_), Some(error)) => Err(error.clone()),
+            (result, _) => result,
         };
         match result {
             Ok(records) => {
@@ -117,6 +175,9 @@ impl QueryAtWork {
             Err(error) => {
                 self.fail().await;
                 self.health.failed(&error, intake.mapper.counts(), points);
+                if disorder {
+                    self.stop_reading(&error).await;
+                }
             }
         }
         self.intake = Some(intake);
@@ -145,7 +206,7 @@ impl QueryAtWork {
         &mut self,
         intake: &mut Intake,
         rest: Page,
-        mut courier: Courier,
+        courier: &mut Courier,
         deadline: Instant,
     ) -> Result<usize, ReadError> {
         courier.send(rest).await;
@@ -154,6 +215,22 @@ impl QueryAtWork {
         }
         let records = courier.records;
         self.send_points(intake, deadline).await.map(|()| records)
+    }
+
+    /// Counts what became of the rows of a tracked query; whether they were out of order.
+    fn tell_progress(&mut self, intake: &Intake) -> bool {
+        let Some(progress) = &intake.pages.progress else { return false };
+        self.health.progress(&progress.tally);
+        progress.disorder
+    }
+
+    /// Rows were out of order: reading on would pass them over.
+    async fn stop_reading(&mut self, error: &ReadError) {
+        let counts = !self.plan.counted.is_empty();
+        let Some(keeper) = &mut self.keeper else { return };
+        if let Err(error) = keeper.stop(&error.why, counts).await {
+            self.health.failed(&error, &Default::default(), 0);
+        }
     }
 
     async fn send_points(&mut self, intake: &mut Intake, deadline: Instant) -> Result<(), ReadError> {

@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use pdata::SeriesTable;
 use pipeline::budget::Permit;
 use pipeline::collection::{Collected, CollectionDesk, Demand};
+use pipeline::state::Ledger;
 use pipeline::{Budget, Clock, Meters, Outlet, Stop};
 use tokio::time::Instant;
 
@@ -35,6 +36,8 @@ pub(crate) struct Around {
     pub(crate) database: DatabaseHealth,
     /// Whether this agent may read it.
     pub(crate) seat: Seat,
+    /// Keeps cursors, and what new rows add up to.
+    pub(crate) ledger: Option<Ledger>,
 }
 
 /// The groups of a receiver and their pace.
@@ -155,6 +158,14 @@ impl Schedule {
     }
 
     async fn by_interval(self, initial_delay: Duration, desk: Option<CollectionDesk>, stop: Stop) {
+        if self.groups.is_empty() {
+            // Run once, without the queries that track.
+            if let Some(desk) = &desk {
+                desk.first_round_done(Vec::new());
+            }
+            let mut stop = stop;
+            return stop.requested().await;
+        }
         let first = FirstRound { desk, open: Mutex::new((self.groups.len(), Vec::new())) };
         let first = &first;
         let mut vitals = self.vitals.into_iter().map(Some).collect::<Vec<_>>();

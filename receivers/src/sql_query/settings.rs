@@ -66,7 +66,7 @@ pub(crate) struct Settings {
     pub(crate) self_metrics: bool,
     /// Attributes of the resource of all metrics and log records.
     pub(crate) resource_attributes: BTreeMap<String, String>,
-    /// An extension that keeps tracking values. Not in this version.
+    /// An extension that keeps tracking values, and what `new_rows` counts.
     pub(crate) storage: Option<String>,
     /// What is logged.
     pub(crate) telemetry: Telemetry,
@@ -192,15 +192,26 @@ pub(crate) struct Query {
     pub(crate) logs: Vec<Log>,
     /// The Collector's way to leave NULLs out silently, which is what `null: omit` does anyway.
     pub(crate) ignore_null_values: bool,
-    /// A column that only grows. Not in this version.
-    pub(crate) tracking_column: Option<String>,
-    /// Where `tracking_column` begins. Not in this version.
+    /// A column that only grows, or several, which are compared as a row: `id`, `[at, id]`, `{name: at, type: timestamp}`. Types are
+    /// `int`, `text`, `timestamp` and `uuid`; what is not written is guessed from the first row.
+    pub(crate) tracking_column: Option<serde_json::Value>,
+    /// Where `tracking_column` begins; a list where there are several.
     pub(crate) tracking_start_value: Option<serde_json::Value>,
+    /// `miss` (default): a row that is committed after a later one was read is missed. `xmin`: rows wait until no transaction can commit
+    /// one before them; postgres only.
+    #[schemars(extend("enum" = ["miss", "xmin"]))]
+    pub(crate) late_commits: Option<String>,
+    /// How far back each read begins: a time such as `5m` for a timestamp, a number for an int.
+    pub(crate) overlap: Option<serde_json::Value>,
+    /// The primary key, by which rows that are read again are known. For `overlap`.
+    pub(crate) key_columns: Vec<String>,
+    /// Keys that are remembered at most; past it the overlap shortens. Default 100000.
+    pub(crate) max_keys: Option<u32>,
     /// How often this query is read; the receiver's `collection_interval` by default.
     pub(crate) collection_interval: Option<Duration>,
     /// How long this query may take; its interval by default.
     pub(crate) timeout: Option<Duration>,
-    /// Rows of one read at most; past it the read fails. Default 1000000.
+    /// Rows of one read at most; past it the read fails, and one with `tracking_column` ends and the next goes on. Default 1000000.
     pub(crate) max_rows: u32,
     /// Whether a read without rows fails: a role that row-level security lets see nothing gets no error of its own. Default false.
     pub(crate) expect_rows: bool,
@@ -231,6 +242,12 @@ pub(crate) struct Metric {
     pub(crate) description: String,
     /// UCUM unit.
     pub(crate) unit: String,
+    /// For queries with `tracking_column`: each new row is counted once, across restarts. `count`: adds 1; `add`: adds `value_column`;
+    /// `observe`: puts `value_column` into a histogram with `buckets`.
+    #[schemars(extend("enum" = ["count", "add", "observe"]))]
+    pub(crate) new_rows: Option<String>,
+    /// Upper bounds of the buckets of `new_rows: observe`, ascending.
+    pub(crate) buckets: Vec<f64>,
     /// Columns that become attributes.
     pub(crate) attribute_columns: Vec<String>,
     /// Attributes that every point gets.
@@ -399,6 +416,10 @@ impl Default for Query {
             ignore_null_values: false,
             tracking_column: None,
             tracking_start_value: None,
+            late_commits: None,
+            overlap: None,
+            key_columns: Vec::new(),
+            max_keys: None,
             collection_interval: None,
             timeout: None,
             max_rows: 1_000_000,

@@ -49,8 +49,7 @@ pub(crate) struct Work {
     pub(crate) sql: Arc<str>,
     /// How long it may take from its first step, waiting for locks included.
     pub(crate) timeout: Duration,
-    /// What stands for `$1`, `$2`, … in it; `None`: NULL.
-    #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files have no loops over tenants"))]
+    /// What stands for `$1`, `$2`, … in it: columns of a loop, or tracking values. `None`: NULL.
     pub(crate) parameters: Cells,
     /// Where its rows go.
     pub(crate) intake: Box<Intake>,
@@ -97,7 +96,17 @@ pub(crate) enum Reason {
     Data,
     /// Another agent has taken over.
     Replaced,
+    /// Rows were lost on their way, and are read again.
+    Lost,
+    /// The cursor cannot be read or kept.
+    Storage,
+    /// Somebody else reads this query now.
+    Overtaken,
 }
+
+/// What is wrong with a statement of a tracked query that takes no parameter.
+pub(crate) const NO_PARAMETER: &str =
+    "the statement has no parameter for the tracking value: every read would send all rows";
 
 /// Gives all queries of a job back unread.
 pub(crate) fn refuse(job: Job, asked: UnixNanos, error: &ReadError) -> Vec<Done> {
@@ -113,7 +122,7 @@ impl ReadError {
 }
 
 impl Reason {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Unavailable,
         Self::Corrupt,
         Self::Locked,
@@ -124,6 +133,9 @@ impl Reason {
         Self::Statement,
         Self::Data,
         Self::Replaced,
+        Self::Lost,
+        Self::Storage,
+        Self::Overtaken,
     ];
 
     /// As counters name it.
@@ -139,6 +151,9 @@ impl Reason {
             Self::Statement => "statement",
             Self::Data => "data",
             Self::Replaced => "replaced",
+            Self::Lost => "lost",
+            Self::Storage => "storage",
+            Self::Overtaken => "overtaken",
         }
     }
 }

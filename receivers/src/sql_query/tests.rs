@@ -4,6 +4,7 @@ mod connected;
 mod databases;
 mod log_pages;
 mod schedules;
+mod tracking;
 
 use std::time::Duration;
 
@@ -176,7 +177,7 @@ fn mistakes_are_told_in_the_collectors_words() {
     );
     assert_eq!(
         with("-", "storage: file_storage"),
-        ["'storage' keeps the tracking value, and tracking is not in this version of weir yet"]
+        ["'storage' keeps tracking values, and no query has a 'tracking_column'"]
     );
 }
 
@@ -336,7 +337,7 @@ fn mistakes_of_metrics_name_the_metric() {
 fn all_problems_of_a_section_come_at_once_with_their_places() {
     let found = problems(
         "driver: sqlight\ncollection: on_scrape\ncollection_interval: 10s\nqueries:\n  - sql: s\n    collection_interval: 1s\n    \
-         tracking_column: id\n    max_rows: 0\n    metrics:\n      - metric_name: m\n",
+         overlap: 5m\n    max_rows: 0\n    metrics:\n      - metric_name: m\n",
     );
     let mut told: Vec<_> = found
         .iter()
@@ -350,7 +351,7 @@ fn all_problems_of_a_section_come_at_once_with_their_places() {
             (1, "driver"),
             (3, "collection_interval"),
             (6, "queries[0]::collection_interval"),
-            (7, "queries[0]::tracking_column"),
+            (7, "queries[0]::overlap"),
             (8, "queries[0]::max_rows"),
             (10, "queries[0]::metrics[0]::value_column")
         ]

@@ -25,8 +25,14 @@ impl Intake {
         }
         let logs = self.log_rules().iter().map(|rule| named(column, rule.columns()));
         let resource = named(column, self.rules.resource_columns.iter().map(|attribute| &attribute.column));
+        let tracked = self.pages.progress.iter().map(|progress| named(column, progress.names()));
+        let counted = self
+            .pages
+            .counted()
+            .iter()
+            .map(|metric| named(column, metric.columns()).max(number(column, metric.number().into_iter())));
         let metrics = self.rules.metrics.iter().map(|rule| wanted(rule, column));
-        metrics.chain(logs).fold(resource, Want::max)
+        metrics.chain(logs).chain(tracked).chain(counted).fold(resource, Want::max)
     }
 }
 
@@ -45,10 +51,10 @@ fn wanted(rule: &MetricRule, column: &str) -> Want {
     })
 }
 
-fn named<'a>(column: &str, mut names: impl Iterator<Item = &'a Box<str>>) -> Want {
-    if names.any(|name| **name == *column) { Want::Some } else { Want::Nothing }
+fn named<'a, N: AsRef<str> + ?Sized + 'a>(column: &str, mut names: impl Iterator<Item = &'a N>) -> Want {
+    if names.any(|name| name.as_ref() == column) { Want::Some } else { Want::Nothing }
 }
 
-fn number<'a>(column: &str, mut names: impl Iterator<Item = &'a Box<str>>) -> Want {
-    if names.any(|name| **name == *column) { Want::Number } else { Want::Nothing }
+fn number<'a, N: AsRef<str> + ?Sized + 'a>(column: &str, mut names: impl Iterator<Item = &'a N>) -> Want {
+    if names.any(|name| name.as_ref() == column) { Want::Number } else { Want::Nothing }
 }

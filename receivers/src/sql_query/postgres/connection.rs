@@ -12,7 +12,7 @@ use super::out::Out;
 use super::wire::Wire;
 use crate::sql_query::describe::Described;
 use crate::sql_query::intake::Intake;
-use crate::sql_query::source::{ReadError, Reason};
+use crate::sql_query::source::{NO_PARAMETER, ReadError, Reason};
 
 /// A connection with somebody logged in.
 pub(super) struct Connection {
@@ -102,16 +102,22 @@ impl Connection {
         began: pdata::UnixNanos,
         limits: &(dyn Fn() -> Limits + Sync),
     ) -> Result<(), Trouble> {
+        let scope = intake.scope();
+        if let Some(scope) = scope {
+            let horizon = self.horizon(scope).await?;
+            intake.before(&horizon);
+        }
         let (columns, wanted) = self.describe(sql, parameters.len(), intake, limits()).await?;
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
         intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
         let mut out = Out::default();
         let limited = self.limit(&mut out, limits());
-        out.bind_and_execute(&parameters[..wanted], columns.iter().map(Column::format));
+        out.bind_and_execute(&parameters[..wanted], columns.iter().map(Column::format), intake.limit());
         self.wire.send(&out).await?;
         if limited {
             self.done().await?;
         }
+        let mut cut_short = Ok(());
         loop {
             match self.wire.next().await? {
                 (b'D', body) => {
@@ -123,14 +129,21 @@ impl Connection {
                     }
                 }
                 (b'2' | b'C' | b'I', _) => {}
+                (b's', _) => cut_short = intake.cut_short(),
                 (b'E', body) => {
                     let error = ServerError::parse(body);
                     return Err(self.failed(error).await);
                 }
-                (b'Z', _) => return Ok(()),
+                (b'Z', _) => break,
                 _ => return Err(UNEXPECTED),
             }
         }
+        cut_short.map_err(|error| Trouble::Ours(error.into(), false))?;
+        if let Some(scope) = scope {
+            let horizon = self.horizon(scope).await?;
+            intake.after(horizon);
+        }
+        Ok(())
     }
 
     async fn describe(
@@ -145,6 +158,9 @@ impl Connection {
         // One that does without the last columns of a loop is in order.
         if wanted > given {
             return Err(statement(format!("the statement has {wanted} parameters ($1, …) and gets {given}")));
+        }
+        if wanted == 0 && intake.tracks() {
+            return Err(statement(NO_PARAMETER.to_owned()));
         }
         let columns = columns.ok_or_else(|| statement("the statement gives no rows; write a select".to_owned()))?;
         Ok((columns, wanted))

@@ -12,6 +12,7 @@ mod connection;
 mod decode;
 mod dsn;
 mod error;
+mod horizon;
 mod out;
 mod pool;
 mod tls;

@@ -66,9 +66,18 @@ impl Out {
     }
 
     /// Runs the unnamed statement. Parameters go as text: the server has worked out their types.
-    pub(super) fn bind_and_execute(&mut self, parameters: &[Option<Box<str>>], formats: impl Iterator<Item = Format>) {
+    /// At most `limit` rows are wanted; 0: all of them.
+    pub(super) fn bind_and_execute(
+        &mut self,
+        parameters: &[Option<Box<str>>],
+        formats: impl Iterator<Item = Format>,
+        limit: u32,
+    ) {
         self.bind(parameters, formats);
-        self.message(b'E', |out| out.extend([0; 5]));
+        self.message(b'E', |out| {
+            out.push(0);
+            out.extend(limit.to_be_bytes());
+        });
         self.sync();
     }
 

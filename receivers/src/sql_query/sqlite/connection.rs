@@ -19,7 +19,7 @@ use super::watch::Watch;
 use crate::sql_query::describe::{Column, Described, Kind, Refused};
 use crate::sql_query::intake::Intake;
 use crate::sql_query::pages::Handed;
-use crate::sql_query::source::{ReadError, Reason};
+use crate::sql_query::source::{NO_PARAMETER, ReadError, Reason};
 
 /// An open database.
 pub(super) struct Connection {
@@ -127,7 +127,7 @@ impl Connection {
     /// Reads one query into `intake`.
     pub(super) fn read(
         &self,
-        sql: &str,
+        (sql, parameters): (&str, &[Option<Box<str>>]),
         intake: &mut Intake,
         began: UnixNanos,
         settings: &Settings,
@@ -149,6 +149,7 @@ impl Connection {
         if statement.column_count() == 0 {
             return Err(ReadError::new(Reason::Statement, "the statement gives no rows; write a select"));
         }
+        bind(&mut statement, parameters, intake)?;
         let mut rows = statement.raw_query();
         let mut begun = false;
         while let Some(row) = rows.next().map_err(tell)? {
@@ -159,6 +160,9 @@ impl Connection {
                 begun = true;
             }
             intake.row(&SqliteRow(row))?;
+            if intake.has_enough() {
+                break;
+            }
             while intake.is_full() && intake.try_hand_over()? == Handed::Full {
                 if !watch.wait() {
                     return Err(over(watch.over()));
@@ -171,6 +175,31 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// Binds tracking values. Kept statements keep what was bound, so all of them are bound anew.
+fn bind(
+    statement: &mut rusqlite::Statement<'_>,
+    parameters: &[Option<Box<str>>],
+    intake: &Intake,
+) -> Result<(), ReadError> {
+    let wanted = statement.parameter_count();
+    if wanted == 0 && intake.tracks() {
+        return Err(ReadError::new(Reason::Statement, NO_PARAMETER));
+    }
+    if wanted > parameters.len() {
+        let why = format!("the statement has {wanted} parameters (?) and gets {}", parameters.len());
+        return Err(ReadError::new(Reason::Statement, why));
+    }
+    for (index, parameter) in parameters.iter().take(wanted).enumerate() {
+        let number = || parameter.as_deref().and_then(|text| text.parse::<i64>().ok());
+        let bound = match number().filter(|_| intake.binds_number(index)) {
+            Some(number) => statement.raw_bind_parameter(index + 1, number),
+            None => statement.raw_bind_parameter(index + 1, parameter.as_deref()),
+        };
+        bound.map_err(|error| ReadError::new(Reason::Statement, format!("a parameter cannot be bound: {error}")))?;
+    }
+    Ok(())
 }
 
 /// A row of SQLite as a record.

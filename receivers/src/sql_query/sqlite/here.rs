@@ -28,6 +28,6 @@ impl Here {
     }
 
     pub(crate) fn read(&self, sql: &str, intake: &mut Intake) -> Result<(), ReadError> {
-        self.connection.read(sql, intake, self.clock.wall(), &self.settings, &self.watch)
+        self.connection.read((sql, &[]), intake, self.clock.wall(), &self.settings, &self.watch)
     }
 }

@@ -241,12 +241,12 @@ fn serve_job(
 }
 
 fn read(open: &Connection, deadline: Instant, work: Work, settings: &Settings, clock: &Clock, watch: &Watch) -> Done {
-    let Work { sql, timeout, mut intake, .. } = work;
+    let Work { sql, timeout, mut intake, parameters } = work;
     let (began, start) = (clock.wall(), clock.now());
     watch.begin_query((start + timeout).min(deadline));
     // rusqlite panics where SQLite has no memory left for a text and where a column's name is no UTF-8: the end of a read, not of
     // the agent.
-    let attempt = std::panic::AssertUnwindSafe(|| open.read(&sql, &mut intake, began, settings, watch));
+    let attempt = std::panic::AssertUnwindSafe(|| open.read((&sql, &parameters), &mut intake, began, settings, watch));
     let result = std::panic::catch_unwind(attempt).unwrap_or_else(|_| {
         Err(ReadError::new(Reason::Limit, "a cell took more memory than there is, or a column's name is no UTF-8"))
     });

@@ -262,6 +262,7 @@ queries:
             database: health::DatabaseHealth::default(),
             target: None,
             seat: Seat::default(),
+            ledger: None,
         };
         Schedule::new(checked(&format!("{two}{extra}")), vec![around]).sizes()
     };
