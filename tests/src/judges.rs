@@ -115,11 +115,21 @@ pub fn pushgateway(body: &[u8]) {
 /// # Panics
 /// When the oracle fails.
 pub fn circuit_breaker(database: &std::path::Path, version: &str) -> serde_json::Value {
-    let script = repository::root().join("tests/oracle/circuit_breaker.py");
-    let output = Command::new(program("venv/bin/python")).arg(script).arg(database).arg(version).output();
-    let output = output.expect("python runs");
-    assert!(output.status.success(), "the oracle: {}", said(&output));
-    serde_json::from_slice(&output.stdout).expect("the oracle writes JSON")
+    of_database("circuit_breaker.py", database, &[version])
+}
+
+/// What the restic-manager page must show for a database: `[name, {label: value}, "number"]` for each sample. `build`: version, commit
+/// and Go's version.
+///
+/// # Panics
+/// When the oracle fails.
+pub fn restic_manager(database: &std::path::Path, build: [&str; 3]) -> serde_json::Value {
+    of_database("restic_manager.py", database, &build)
+}
+
+fn of_database(script: &str, database: &std::path::Path, arguments: &[&str]) -> serde_json::Value {
+    let path = database.to_str().expect("tests use UTF-8");
+    python("venv", script, &[&[path], arguments].concat(), b"")
 }
 
 /// What a script under `tests/oracle` prints, as JSON, run by the Python of `libraries`: `venv`, or one that has a library.

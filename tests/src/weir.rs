@@ -203,9 +203,7 @@ fn bare() -> Command {
     let mut command = Command::new(repository::binary());
     command.current_dir(repository::root());
     for (name, _) in std::env::vars_os() {
-        if name
-            .to_str()
-            .is_some_and(|name| name.starts_with("CB_") || name.starts_with("BB_") || name.starts_with("WEIR_"))
+        if name.to_str().is_some_and(|name| ["CB_", "BB_", "RM_", "WEIR_"].iter().any(|start| name.starts_with(start)))
         {
             command.env_remove(name);
         }

@@ -112,6 +112,8 @@ fn validated(config: &str) -> Outcome {
         ("WEIR_DATABASE", "weir.db"),
         ("CB_DB_URL", "postgresql://weir:secret@db/circuitbreaker"),
         ("BB_DB_URL", "postgresql://reader:secret@db/bigbrotr"),
+        ("RM_DATABASE", "restic-manager.db"),
+        ("RM_METRICS_TOKEN", "a-token-of-proper-length"),
         ("CYCLES_WEBHOOK_SECRET", "0123456789abcdef0123456789abcdef"),
     ];
     Weir::command(&["validate", "--config", config], &environment)
