@@ -9,13 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::{ComponentId, Signal};
 use pdata::SeriesTable;
 use pipeline::collection::{CollectionDesk, CollectionPort};
-use pipeline::drive::ExportCounts;
+use pipeline::drive::{ExportCounts, enqueue_failed};
 use pipeline::inbox::InboxLimits;
 use pipeline::net::Listeners;
 use pipeline::outlet::OutletCounts;
 use pipeline::{
-    Budget, BuildContext, Clock, Collects, Count, Exporter, Fault, Inbox, Lane, Meters, Outlet, Plan, Port, Processor,
-    Receiver,
+    Budget, BuildContext, Clock, Collects, Count, Exporter, Fault, Health, Inbox, Lane, Level, Meters, Outlet, Plan,
+    Port, Processor, Receiver,
 };
 
 use crate::books::Books;
@@ -34,6 +34,8 @@ pub struct Surroundings {
     pub meters: Meters,
     /// The byte budget of batches in flight.
     pub budget: Budget,
+    /// What ails components.
+    pub health: Health,
     /// Sockets.
     pub listeners: Arc<Listeners>,
     /// Whether the agent runs once.
@@ -67,7 +69,16 @@ pub(crate) struct BuiltExporter {
 
 /// The inboxes of exporters, for gauges.
 #[derive(Clone, Debug, Default)]
-pub struct Queues(Arc<Mutex<BTreeMap<String, Port>>>);
+pub struct Queues(Arc<Mutex<BTreeMap<String, Waiting>>>);
+
+/// Where an exporter's batches wait.
+#[derive(Clone, Debug)]
+enum Waiting {
+    /// In memory.
+    Inbox(Port),
+    /// On disk: bytes, and bytes that there may be.
+    Disk(Level, Level),
+}
 
 impl GraphPlan {
     /// Builds all components and joins them.
@@ -86,7 +97,8 @@ impl GraphPlan {
             let upstream = ports.iter().enumerate().filter(|(receiver, _)| feeds(index, *receiver));
             let upstream = upstream.filter_map(|(_, port)| port.clone()).collect();
             let (port, built) = build_exporter(node, around, upstream)?;
-            inboxes.push((built.id.to_string(), port));
+            let keeps = built.exporter.intake().keeps;
+            inboxes.push(Way { name: built.id.to_string(), port, keeps });
             built_exporters.push(built);
         }
         let counts: Vec<_> = receivers.iter().map(|node| receiver_counts(&around.meters, &node.id)).collect();
@@ -111,10 +123,18 @@ impl GraphPlan {
             exporters: built_exporters,
             extensions: extensions.collect::<Result<_, _>>()?,
             books,
-            queues: Queues(Arc::new(Mutex::new(inboxes.into_iter().collect()))),
+            queues: Queues::of(inboxes, &around.meters),
             ports: ports.into_iter().flatten().collect(),
         })
     }
+}
+
+/// The way into an exporter.
+struct Way {
+    name: String,
+    port: Port,
+    /// Whether it has a queue of its own behind the inbox, on disk.
+    keeps: bool,
 }
 
 /// The way into a pipeline, for each of its receivers.
@@ -128,7 +148,7 @@ type Lanes = (Vec<(String, Lane)>, Vec<Door>);
 fn build_lanes(
     routes: Vec<Route>,
     around: &Surroundings,
-    inboxes: &[(String, Port)],
+    inboxes: &[Way],
     sent: &[OutletCounts],
     books: &mut Books,
 ) -> Result<Lanes, Fault> {
@@ -148,7 +168,7 @@ fn build_lanes(
         let counts = OutletCounts::default();
         let out = route.exporters.iter().map(|exporter| {
             given[*exporter].push(of_signal(&counts, signal));
-            let (name, port) = &inboxes[*exporter];
+            let Way { name, port, .. } = &inboxes[*exporter];
             let dropped = enqueue_failed(&around.meters, name, signal);
             port.clone().for_signals(signal.into()).with_policy(port.policy(), dropped)
         });
@@ -157,8 +177,8 @@ fn build_lanes(
         doors.push(Door { receivers: route.receivers, port: port.for_signals(signal.into()) });
         lanes.push((id, Lane::new(inbox, processors, outlet)));
     }
-    for ((name, _), given) in inboxes.iter().zip(given) {
-        books.open(format!("exporter {name}"), given, handled(&around.meters, name));
+    for (Way { name, keeps, .. }, given) in inboxes.iter().zip(given) {
+        books.open(format!("exporter {name}"), given, handled(&around.meters, name, *keeps));
     }
     Ok((lanes, doors))
 }
@@ -198,6 +218,7 @@ impl Surroundings {
             table: SeriesTable::with_defaults(),
             meters,
             budget: Budget::new(BUDGET_BYTES),
+            health: Health::default(),
             listeners: Arc::new(Listeners::default()),
             once: false,
         }
@@ -210,6 +231,7 @@ impl Surroundings {
             table: self.table.clone(),
             meters: self.meters.clone(),
             budget: self.budget.clone(),
+            health: self.health.clone(),
             listeners: self.listeners.clone(),
             state: None,
             desk: None,
@@ -220,10 +242,28 @@ impl Surroundings {
 }
 
 impl Queues {
-    /// Batches that wait and that may wait, by exporter.
+    fn of(ways: Vec<Way>, meters: &Meters) -> Self {
+        let waiting = |way: Way| {
+            let labels = || vec![("exporter", way.name.clone())];
+            // The queue sets these; name and labels are enough to find them.
+            let level = |name| meters.level(name, "", "", labels());
+            let waiting = if way.keeps {
+                Waiting::Disk(level("weir_queue_bytes"), level("weir_queue_capacity_bytes"))
+            } else {
+                Waiting::Inbox(way.port)
+            };
+            (way.name, waiting)
+        };
+        Self(Arc::new(Mutex::new(ways.into_iter().map(waiting).collect())))
+    }
+
+    /// What waits and what may wait, by exporter, in the unit in which its queue is bounded: batches, items, or bytes.
     #[must_use]
     pub fn fill(&self) -> Vec<(String, usize, usize)> {
-        let read = |(name, port): (&String, &Port)| (name.clone(), port.queued_batches(), port.limits().batches);
+        let read = |(name, waiting): (&String, &Waiting)| {
+            let (size, capacity) = waiting.fill();
+            (name.clone(), size, capacity)
+        };
         self.lock().iter().map(read).collect()
     }
 
@@ -238,10 +278,31 @@ impl Queues {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Port>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+impl Waiting {
+    fn fill(&self) -> (usize, usize) {
+        match self {
+            Self::Inbox(port) => match port.limits() {
+                InboxLimits { items, .. } if items != usize::MAX => (port.queued_items(), items),
+                InboxLimits { bytes, batches, .. } if bytes != usize::MAX && batches >= PLACES_MANY => {
+                    (port.queued_bytes(), bytes)
+                }
+                InboxLimits { batches, .. } => (port.queued_batches(), batches),
+            },
+            Self::Disk(size, capacity) => {
+                let read = |level: &Level| usize::try_from(level.value()).unwrap_or(0);
+                (read(size), read(capacity))
+            }
+        }
+    }
+}
+
+/// An inbox with so many places is bounded by something else.
+const PLACES_MANY: usize = 1 << 20;
 
 fn desk(node: &Node<dyn Receiver>) -> (Option<CollectionDesk>, Option<CollectionPort>) {
     match node.plan.collects() {
@@ -273,44 +334,28 @@ fn receiver_counts(meters: &Meters, id: &ComponentId) -> OutletCounts {
     }
 }
 
-fn enqueue_failed(meters: &Meters, exporter: &str, signal: Signal) -> Count {
-    let labels = vec![("exporter", exporter.to_owned())];
-    match signal {
-        Signal::Logs => meters.count(
-            "otelcol_exporter_enqueue_failed_log_records",
-            "Log records that found the queue full.",
-            "{records}",
-            labels,
-        ),
-        Signal::Traces => {
-            meters.count("otelcol_exporter_enqueue_failed_spans", "Spans that found the queue full.", "{spans}", labels)
-        }
-        Signal::Metrics => meters.count(
-            "otelcol_exporter_enqueue_failed_metric_points",
-            "Metric points that found the queue full.",
-            "{datapoints}",
-            labels,
-        ),
-    }
-}
-
-/// The counts of what an exporter handed over or was refused, under the names that `pipeline::drive` gives them.
-fn handled(meters: &Meters, exporter: &str) -> Vec<Count> {
+/// The counts of what an exporter handed over or was refused, under the names that `pipeline::drive` gives them. One that keeps
+/// what it takes has done its part when it is on disk; what becomes of it then is the queue's own account.
+fn handled(meters: &Meters, exporter: &str, keeps: bool) -> Vec<Count> {
     // The counts exist already, so name and labels are enough to find them.
-    let names = [
-        "otelcol_exporter_sent_metric_points",
-        "otelcol_exporter_sent_log_records",
-        "otelcol_exporter_sent_spans",
-        "otelcol_exporter_send_failed_metric_points",
-        "otelcol_exporter_send_failed_log_records",
-        "otelcol_exporter_send_failed_spans",
-        "weir_exporter_withdrawn_items",
-    ];
+    let names: &[_] = if keeps {
+        &["weir_queue_stored_items"]
+    } else {
+        &[
+            "otelcol_exporter_sent_metric_points",
+            "otelcol_exporter_sent_log_records",
+            "otelcol_exporter_sent_spans",
+            "otelcol_exporter_send_failed_metric_points",
+            "otelcol_exporter_send_failed_log_records",
+            "otelcol_exporter_send_failed_spans",
+        ]
+    };
+    let names = names.iter().chain(&["weir_exporter_withdrawn_items"]);
     let handled = names.map(|name| meters.count(name, "", "", vec![("exporter", exporter.to_owned())]));
     // Dropped at the door, and told there.
     let dropped =
         [Signal::Metrics, Signal::Logs, Signal::Traces].map(|signal| enqueue_failed(meters, exporter, signal));
-    handled.into_iter().chain(dropped).collect()
+    handled.chain(dropped).collect()
 }
 
 fn of_signal(counts: &OutletCounts, signal: Signal) -> Count {

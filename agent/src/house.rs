@@ -55,10 +55,11 @@ impl House {
         let around = Surroundings::new(clock.clone(), metrics.meters());
         let queues = Queues::default();
         metrics.observe(&around, &queues);
+        let health = around.health.clone();
         let servers = OwnServers::start(&metrics, &around).await?;
         Ok(Self {
             around,
-            vitals: Vitals::new(clock),
+            vitals: Vitals::new(clock).with_health(health),
             queues,
             servers,
             _metrics: metrics,

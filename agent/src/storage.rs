@@ -32,7 +32,8 @@ impl Storages {
             format!("no storage client extension found: {:?} is not in service::extensions", storage.to_string())
         };
         let help = "configure an extension file_storage, and list it under service::extensions";
-        Some(section.error("storage", message).with_help(help))
+        let key = ["storage", "sending_queue.storage"].into_iter().find(|key| section.has(key));
+        Some(section.error(key.unwrap_or("storage"), message).with_help(help))
     }
 }
 

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use pdata::UnixNanos;
 use pipeline::collection::CollectionPort;
-use pipeline::{Clock, Collects};
+use pipeline::{Clock, Collects, Health};
 use tokio::time::Instant;
 
 /// What everybody may know of the agent's state. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Vitals(Arc<Mutex<State>>, Clock);
+pub struct Vitals(Arc<Mutex<State>>, Clock, Health);
 
 /// Where the agent is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,13 @@ impl Vitals {
     pub fn new(clock: Clock) -> Self {
         let state =
             State { phase: Phase::Starting, since: clock.now(), since_wall: clock.wall(), receivers: Vec::new() };
-        Self(Arc::new(Mutex::new(state)), clock)
+        Self(Arc::new(Mutex::new(state)), clock, Health::default())
+    }
+
+    /// The same, not ready while a component complains.
+    #[must_use]
+    pub fn with_health(self, health: Health) -> Self {
+        Self(self.0, self.1, health)
     }
 
     /// All components have been started; these are the receivers that collect.
@@ -72,11 +78,12 @@ impl Vitals {
     /// Whether the agent does its work.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
+        let complaint = self.2.complaint();
         let state = self.lock();
         let missing = match state.phase {
             Phase::Starting => Some("starting".to_owned()),
             Phase::Stopping => Some("stopping".to_owned()),
-            Phase::Running => state.ailing().or_else(|| state.awaited()),
+            Phase::Running => state.ailing().or(complaint).or_else(|| state.awaited()),
         };
         let up = (state.phase == Phase::Running).then(|| (state.since_wall, state.since.elapsed()));
         Readiness { missing, up }
@@ -127,6 +134,17 @@ mod tests {
         assert_eq!(vitals.readiness().missing, None);
         vitals.stopping();
         assert_eq!(vitals.readiness(), Readiness { missing: Some("stopping".into()), up: None });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_is_not_ready_while_a_component_cannot_do_its_work() {
+        let health = Health::default();
+        let vitals = Vitals::new(Clock::stepped(UnixNanos(5))).with_health(health.clone());
+        vitals.running(Vec::new());
+        health.ill("otlp_http", "the sending queue cannot store: no space left");
+        assert_eq!(vitals.readiness().missing.unwrap(), "otlp_http: the sending queue cannot store: no space left");
+        health.well("otlp_http");
+        assert_eq!(vitals.readiness().missing, None);
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,8 @@ pub mod otlp;
 #[cfg(feature = "prometheus")]
 pub mod prometheus;
 
+#[cfg(feature = "otlp")]
+pub use otlp::unpacked;
 use pipeline::{Exporter, Factory};
 
 /// The exporters of this build.

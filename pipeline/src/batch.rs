@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use config::Signal;
 use pdata::{Logs, Metrics, Traces, UnixNanos};
 
 use crate::budget::Permit;
 use crate::collection::Collection;
-use crate::component::Signals;
 use crate::receipt::{Receipt, Verdict, Withdrawal};
 
 /// Telemetry of one signal, with the promise that follows it. Not `Clone`: [`fork`](Self::fork) splits the promise too.
@@ -163,11 +163,11 @@ impl Payload {
 
     /// The one signal it carries.
     #[must_use]
-    pub const fn signal(&self) -> Signals {
+    pub const fn signal(&self) -> Signal {
         match self {
-            Self::Metrics(_) => Signals::METRICS,
-            Self::Logs(_) => Signals::LOGS,
-            Self::Traces(_) => Signals::TRACES,
+            Self::Metrics(_) => Signal::Metrics,
+            Self::Logs(_) => Signal::Logs,
+            Self::Traces(_) => Signal::Traces,
         }
     }
 }

@@ -9,6 +9,7 @@ use pdata::SeriesTable;
 use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::collection::{CollectionDesk, CollectionPort};
+use crate::health::Health;
 use crate::meter::Meters;
 use crate::net::Listeners;
 
@@ -25,6 +26,8 @@ pub struct BuildContext {
     pub meters: Meters,
     /// The byte budget of batches in flight.
     pub budget: Budget,
+    /// Where a component says that it cannot do its work now.
+    pub health: Health,
     /// Sockets, lent by the agent.
     pub listeners: Arc<Listeners>,
     /// A folder of its own for state, when the component asked for one.

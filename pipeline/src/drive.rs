@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use config::Signal;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
-use crate::batch::{Batch, Payload};
+use crate::batch::Batch;
 use crate::component::Exporter;
 use crate::fault::Refusal;
 use crate::inbox::{Inbox, InboxLimits, PortPolicy};
@@ -21,6 +22,9 @@ pub struct Intake {
     pub policy: PortPolicy,
     /// How many batches may be handed over at the same time; at least one. Default 1.
     pub concurrency: usize,
+    /// Whether `Ok` only means that the exporter keeps the batch, durably: then it counts itself what becomes of it, and a batch that it
+    /// does not keep has found the queue full. Default false.
+    pub keeps: bool,
 }
 
 /// Counters of one exporter, under the Collector's names.
@@ -37,11 +41,13 @@ pub struct ExportCounts {
 struct Ends {
     sent: Count,
     failed: Count,
+    /// Not even queued.
+    unqueued: Count,
 }
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { limits: InboxLimits::default(), policy: PortPolicy::Block, concurrency: 1 }
+        Self { limits: InboxLimits::default(), policy: PortPolicy::Block, concurrency: 1, keeps: false }
     }
 }
 
@@ -54,14 +60,17 @@ impl ExportCounts {
             points: Ends {
                 sent: count("otelcol_exporter_sent_metric_points", "Metric points handed over.", "{datapoints}"),
                 failed: count("otelcol_exporter_send_failed_metric_points", "Metric points refused.", "{datapoints}"),
+                unqueued: enqueue_failed(meters, exporter, Signal::Metrics),
             },
             records: Ends {
                 sent: count("otelcol_exporter_sent_log_records", "Log records handed over.", "{records}"),
                 failed: count("otelcol_exporter_send_failed_log_records", "Log records refused.", "{records}"),
+                unqueued: enqueue_failed(meters, exporter, Signal::Logs),
             },
             spans: Ends {
                 sent: count("otelcol_exporter_sent_spans", "Spans handed over.", "{spans}"),
                 failed: count("otelcol_exporter_send_failed_spans", "Spans refused.", "{spans}"),
+                unqueued: enqueue_failed(meters, exporter, Signal::Traces),
             },
             withdrawn: count(
                 "weir_exporter_withdrawn_items",
@@ -71,24 +80,51 @@ impl ExportCounts {
         }
     }
 
-    /// Counts the items of a batch of which `failed` were not handed over.
-    fn count(&self, batch: &Batch, failed: u64) {
-        let ends = match &batch.payload {
-            Payload::Metrics(_) => &self.points,
-            Payload::Logs(_) => &self.records,
-            Payload::Traces(_) => &self.spans,
-        };
-        let items = batch.items() as u64;
+    /// Counts items that were handed over, of which `failed` were refused.
+    pub fn count(&self, signal: Signal, items: u64, failed: u64) {
+        let ends = self.ends(signal);
         let failed = failed.min(items);
         ends.sent.add(items - failed);
         ends.failed.add(failed);
+    }
+
+    fn ends(&self, signal: Signal) -> &Ends {
+        match signal {
+            Signal::Metrics => &self.points,
+            Signal::Logs => &self.records,
+            Signal::Traces => &self.spans,
+        }
+    }
+}
+
+/// The count of what an exporter's queue did not take in.
+#[must_use]
+pub fn enqueue_failed(meters: &Meters, exporter: &str, signal: Signal) -> Count {
+    let labels = vec![("exporter", exporter.to_owned())];
+    match signal {
+        Signal::Logs => meters.count(
+            "otelcol_exporter_enqueue_failed_log_records",
+            "Log records that found the queue full.",
+            "{records}",
+            labels,
+        ),
+        Signal::Traces => {
+            meters.count("otelcol_exporter_enqueue_failed_spans", "Spans that found the queue full.", "{spans}", labels)
+        }
+        Signal::Metrics => meters.count(
+            "otelcol_exporter_enqueue_failed_metric_points",
+            "Metric points that found the queue full.",
+            "{datapoints}",
+            labels,
+        ),
     }
 }
 
 /// Hands batches over until the inbox ends, as many at once as the exporter's [`Intake`] says, each begun in the order they came.
 /// Safe to drop: what is in hand then counts as lost.
 pub async fn drive(exporter: Arc<dyn Exporter>, mut inbox: Inbox, counts: ExportCounts) {
-    let most = exporter.intake().concurrency.max(1);
+    let Intake { concurrency, keeps, .. } = exporter.intake();
+    let most = concurrency.max(1);
     let mut in_hand = FuturesUnordered::new();
     let mut open = true;
     while open || !in_hand.is_empty() {
@@ -99,14 +135,15 @@ pub async fn drive(exporter: Arc<dyn Exporter>, mut inbox: Inbox, counts: Export
                     counts.withdrawn.add(batch.items() as u64);
                     batch.settle(Verdict::Lost);
                 }
-                Some(batch) => in_hand.push(hand_over(&*exporter, batch, &counts)),
+                Some(batch) => in_hand.push(hand_over(&*exporter, batch, &counts, keeps)),
                 None => open = false,
             },
         }
     }
 }
 
-async fn hand_over(exporter: &dyn Exporter, batch: Batch, counts: &ExportCounts) {
+async fn hand_over(exporter: &dyn Exporter, batch: Batch, counts: &ExportCounts, keeps: bool) {
+    let (signal, items) = (batch.payload.signal(), batch.items() as u64);
     let (verdict, failed) = match exporter.export(&batch).await {
         Ok(()) => (Verdict::Delivered, 0),
         // Whoever made the batch must neither send it again nor take it for refused: most of it is where it was to go.
@@ -114,7 +151,11 @@ async fn hand_over(exporter: &dyn Exporter, batch: Batch, counts: &ExportCounts)
         Err(Refusal::Retry { .. }) => (Verdict::Lost, u64::MAX),
         Err(Refusal::Reject { .. }) => (Verdict::Rejected, u64::MAX),
     };
-    counts.count(&batch, failed);
+    match failed {
+        0 if keeps => {}
+        _ if keeps => counts.ends(signal).unqueued.add(items),
+        _ => counts.count(signal, items, failed),
+    }
     batch.settle(verdict);
 }
 

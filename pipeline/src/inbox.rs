@@ -58,6 +58,7 @@ pub struct InboxLimits {
 struct Queued {
     batch: Batch,
     items: usize,
+    bytes: usize,
     _room: Room,
 }
 
@@ -72,6 +73,7 @@ struct Room {
 struct Gauge {
     batches: AtomicUsize,
     items: AtomicUsize,
+    bytes: AtomicUsize,
 }
 
 /// Bytes are counted in blocks, because a semaphore counts permits in `u32`.
@@ -107,6 +109,7 @@ impl Inbox {
         let queued = self.queue.recv().await?;
         self.gauge.batches.fetch_sub(1, Ordering::Relaxed);
         self.gauge.items.fetch_sub(queued.items, Ordering::Relaxed);
+        self.gauge.bytes.fetch_sub(queued.bytes, Ordering::Relaxed);
         Some(queued.batch)
     }
 
@@ -153,6 +156,12 @@ impl Port {
         self.gauge.items.load(Ordering::Relaxed)
     }
 
+    /// Bytes that wait.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.gauge.bytes.load(Ordering::Relaxed)
+    }
+
     /// The bounds.
     #[must_use]
     pub fn limits(&self) -> InboxLimits {
@@ -190,10 +199,11 @@ impl Port {
     }
 
     fn enter(&self, batch: Batch, room: Room) -> Queued {
-        let items = batch.items();
+        let (items, bytes) = (batch.items(), batch.heap_bytes());
         self.gauge.batches.fetch_add(1, Ordering::Relaxed);
         self.gauge.items.fetch_add(items, Ordering::Relaxed);
-        Queued { batch, items, _room: room }
+        self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Queued { batch, items, bytes, _room: room }
     }
 
     fn blocks_of(&self, batch: &Batch) -> u32 {

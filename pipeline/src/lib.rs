@@ -13,6 +13,7 @@ pub mod component;
 pub mod context;
 pub mod drive;
 pub mod fault;
+pub mod health;
 pub mod inbox;
 pub mod lane;
 pub mod mapping;
@@ -20,6 +21,8 @@ pub mod meter;
 pub mod net;
 pub mod outlet;
 pub mod receipt;
+#[cfg(feature = "spool")]
+pub mod spool;
 #[cfg(feature = "ledger")]
 pub mod state;
 pub mod stop;
@@ -34,6 +37,7 @@ pub use component::{Collects, Exporter, Factory, Plan, Planned, Processor, Recei
 pub use context::{BuildContext, Claim};
 pub use drive::Intake;
 pub use fault::{Fault, Refusal};
+pub use health::Health;
 pub use inbox::{Inbox, Port, PortPolicy};
 pub use lane::Lane;
 pub use meter::{Count, Level, Meters};

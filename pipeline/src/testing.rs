@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::collection::CollectionDesk;
 use crate::component::{Collects, Processor};
 use crate::context::BuildContext;
+use crate::health::Health;
 use crate::inbox::{Inbox, InboxLimits};
 use crate::meter::Meters;
 use crate::net::Listeners;
@@ -62,6 +63,7 @@ pub fn context(id: &str) -> BuildContext {
         table: SeriesTable::with_defaults(),
         meters: Meters::unread(),
         budget: Budget::new(1 << 30),
+        health: Health::default(),
         listeners: Arc::new(Listeners::default()),
         state: None,
         desk: Some(CollectionDesk::pair(id, Collects::Interval).0),

@@ -37,6 +37,13 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: super::ledger::LedgerVerb,
     },
+    /// Look into an exporter's queue on disk: what waits, dead letters.
+    #[cfg(feature = "queue")]
+    Queue {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: super::queue::QueueVerb,
+    },
     /// Print the version.
     Version,
     /// Print a completion script.

@@ -1,4 +1,4 @@
-//! The command line: `weir run | validate | print-config | components | schema | healthcheck | ledger | version | completions`.
+//! The command line: `weir run | validate | print-config | components | schema | healthcheck | ledger | queue | version | completions`.
 //!
 //! Without a verb it runs, as `otelcol` does. [`Exit`] lists the exit codes; `docs/cli.md` is for users.
 
@@ -8,6 +8,8 @@ mod gates;
 mod healthcheck;
 #[cfg(feature = "ledger")]
 mod ledger;
+#[cfg(feature = "queue")]
+mod queue;
 mod run;
 mod schema;
 mod show;
@@ -74,6 +76,8 @@ fn dispatch(
         Verb::Healthcheck(args) => healthcheck::healthcheck(&args, err),
         #[cfg(feature = "ledger")]
         Verb::Ledger { verb } => ledger::ledger(&verb, out, err),
+        #[cfg(feature = "queue")]
+        Verb::Queue { verb } => queue::queue(&verb, out, err),
         Verb::Version => print(out, concat!("weir version ", env!("CARGO_PKG_VERSION"), "\n")),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "weir", &mut &mut *out);

@@ -131,6 +131,57 @@ fn every_shell_gets_completions() {
     }
 }
 
+#[cfg(feature = "queue")]
+#[tokio::test]
+async fn a_queue_is_listed_verified_exported_and_emptied_from_outside() {
+    use pipeline::spool::{Parcel, Spool, SpoolOptions};
+    use pipeline::{Clock, Health, Meters};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue");
+    let queue = path.to_str().unwrap();
+    let (exit, _, err) = weir(&["queue", "ls", queue]);
+    assert_eq!((exit, err.contains("is no folder")), (Exit::Failure, true), "{err}");
+    let options = SpoolOptions { max_partitions: 4, ..SpoolOptions::default() };
+    let health = Health::default();
+    let spool = Spool::open(&path, options, &Clock::system(), &Meters::unread(), &health, "otlp").unwrap();
+    for (key, body) in [("", "one"), ("tenant a", "two"), ("tenant a", "three")] {
+        let parcel = Parcel { items: 2, signal: config::Signal::Logs, body: body.into(), ..Parcel::default() };
+        spool.store(key, parcel).await.unwrap();
+    }
+    let (exit, out, _) = weir(&["queue", "ls", queue]);
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!((exit, lines.len()), (Exit::Success, 2));
+    assert!(lines[0].starts_with("common partition: 1 batches, 2 items, "), "{out}");
+    assert!(lines[1].starts_with("partition \"tenant a\": 2 batches, 4 items, ") && lines[1].ends_with(" s"), "{out}");
+    assert_eq!(weir(&["queue", "verify", queue]).0, Exit::Success);
+    let (_, out, _) = weir(&["queue", "export", queue, "--partition", "tenant a", "--format", "protobuf"]);
+    assert_eq!(out, "\u{3}two\u{5}three");
+    let (_, out, _) = weir(&["queue", "export", queue, "--signal", "metrics"]);
+    assert_eq!(out, "");
+    let (_, out, _) = weir(&["queue", "export", queue, "--partition", ""]);
+    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&json["request"], &json["items"]), (&"b25l".into(), &2.into()));
+    weir(&["queue", "export", queue, "--to", folder.path().to_str().unwrap()]);
+    assert_eq!(std::fs::read(folder.path().join("00000000000000000003.logs.pb")).unwrap(), b"three");
+    let (exit, _, err) = weir(&["queue", "purge", queue, "--yes"]);
+    assert_eq!((exit, err.contains("in use by another process")), (Exit::Failure, true), "{err}");
+    spool.close().await;
+    drop(spool);
+    let told = |args: &[&str]| weir(&[&["queue", "purge", queue, "--partition", "tenant a"], args].concat()).1;
+    assert_eq!(told(&[]), "would delete (write --yes) 2 batches, 4 items\n");
+    assert_eq!(told(&["--yes"]), "deleted 2 batches, 4 items\n");
+    assert_eq!(told(&["--yes"]), "deleted 0 batches, 0 items\n");
+    assert_eq!(weir(&["queue", "purge", queue, "--dead-letters", "--yes"]).1, "deleted 0 batches, 0 items\n");
+    // A flipped byte is told, and where.
+    let segment = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+    let segment = segment.into_iter().find(|path| path.extension().is_some_and(|found| found == "seg")).unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[3] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let (exit, out, _) = weir(&["queue", "verify", queue]);
+    assert_eq!((exit, out.contains("bytes 0 to 14 are damaged")), (Exit::Failure, true), "{out}");
+}
+
 #[cfg(feature = "ledger")]
 #[test]
 fn a_ledger_that_is_not_there_is_told() {

@@ -148,8 +148,16 @@ impl OwnMetrics {
             });
             builder.build();
         };
-        gauge("otelcol_exporter_queue_size", "Batches that wait for the exporter.", |size, _| size);
-        gauge("otelcol_exporter_queue_capacity", "Batches that may wait for the exporter.", |_, capacity| capacity);
+        gauge(
+            "otelcol_exporter_queue_size",
+            "What waits for the exporter, in the unit of its queue: batches, items or bytes.",
+            |size, _| size,
+        );
+        gauge(
+            "otelcol_exporter_queue_capacity",
+            "What may wait for the exporter, in the unit of its queue.",
+            |_, capacity| capacity,
+        );
     }
 }
 

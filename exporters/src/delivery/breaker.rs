@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tower::{Layer, Service};
 
-use super::{BreakerSettings, Miss, Parcel, Taken};
+use super::{BreakerSettings, DeliverySettings, Miss, Parcel, Reason, Taken};
 
 /// The breaker of one destination. Clones share it.
 #[derive(Clone, Debug)]
@@ -34,6 +34,8 @@ pub(crate) struct Guarded<S> {
 #[derive(Debug)]
 struct Inner {
     settings: BreakerSettings,
+    /// Whether a try that was slowed down counts as a success.
+    spares_throttled: bool,
     clock: Clock,
     /// Never held over an await.
     state: Mutex<State>,
@@ -112,11 +114,14 @@ impl Shown {
 
 impl Breaker {
     /// A closed breaker. `name` is shown as `circuit_name`. One that is switched off shows nothing and lets everything through.
-    pub(crate) fn new(settings: &BreakerSettings, meters: &Meters, clock: &Clock, name: &str) -> Self {
+    pub(crate) fn new(settings: &DeliverySettings, meters: &Meters, clock: &Clock, name: &str) -> Self {
+        let spares_throttled = settings.spool.as_ref().is_some_and(|spool| spool.max_partitions > 0);
+        let settings = &settings.breaker;
         let unread = Meters::unread();
         let shown = Shown::new(if settings.enabled { meters } else { &unread }, name);
         Self(Arc::new(Inner {
             settings: settings.clone(),
+            spares_throttled,
             clock: clock.clone(),
             state: Mutex::new(State::Closed { failures: 0 }),
             recovered: watch::Sender::new(0),
@@ -203,6 +208,10 @@ impl Pass {
         match outcome {
             // A destination that rejects is well.
             Ok(_) | Err(Miss::Reject { .. }) => self.breaker.succeeded(),
+            // So is one that slows one tenant down, where tenants have queues of their own: each keeps the delay that it was told.
+            Err(Miss::Retry { reason: Reason::Throttled, .. }) if self.breaker.0.spares_throttled => {
+                self.breaker.succeeded();
+            }
             Err(Miss::Retry { after, .. }) => self.breaker.failed(self.probe, *after),
             Err(Miss::Held { .. } | Miss::Shut { .. }) => self.breaker.failed(self.probe, None),
         }

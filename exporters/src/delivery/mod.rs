@@ -7,11 +7,13 @@
 //! 3. *breaker*: after some failures in a row one batch at a time probes, and the others wait;
 //! 4. *time-out*: per try.
 //!
-//! The queue itself is the exporter's inbox, whose bounds and policy [`QueueSettings`] sets.
+//! The queue itself is the exporter's inbox, whose bounds and policy [`QueueSettings`] sets; or with `storage` a [`DiskQueue`], which
+//! makes its tries below the first two layers: what waits on disk needs no place.
 
 mod backoff;
 mod breaker;
 mod counts;
+mod disk;
 mod retry;
 mod settings;
 mod throttle;
@@ -22,6 +24,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use config::Signal;
 use pipeline::net::client::Broken;
+use pipeline::spool::Encoding;
 use pipeline::{BoxFuture, Clock, Level, Meters, Refusal};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
@@ -29,6 +32,7 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 
 use breaker::{Breaker, BreakerLayer};
 pub(crate) use counts::Counts;
+pub(crate) use disk::{DiskQueue, Packed};
 use retry::Retries;
 pub(crate) use settings::{BreakerSettings, DeliverySettings, QueueSettings, RetrySettings};
 
@@ -39,6 +43,8 @@ pub(crate) struct Parcel {
     pub(crate) signal: Signal,
     /// The body as it goes on the wire.
     pub(crate) body: Bytes,
+    /// How the body is compressed.
+    pub(crate) encoding: Encoding,
     /// Points or records in it.
     pub(crate) items: u64,
     /// Since when trying counts against `max_elapsed_time`.
@@ -100,6 +106,9 @@ pub(crate) enum Reason {
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     stack: BoxCloneSyncService<Parcel, Taken, Miss>,
+    /// The stack from the breaker down.
+    tries: BoxCloneSyncService<Parcel, Taken, Miss>,
+    retries: Retries,
     counts: Counts,
 }
 
@@ -111,23 +120,26 @@ impl Delivery {
         S::Future: Send + 'static,
     {
         let counts = Counts::new(meters, name);
-        let breaker = Breaker::new(&settings.breaker, meters, clock, name);
+        let breaker = Breaker::new(settings, meters, clock, name);
         let retries = Retries::new(&settings.retry, breaker.clone(), counts.clone(), clock.clone());
         let timeout = settings.timeout;
-        let stack = ServiceBuilder::new()
-            // Outermost, so that a batch which waits for its next try keeps its place: the others wait in the queue, where they
-            // are counted and bounded, and not here.
-            .concurrency_limit(settings.queue.num_consumers)
-            // Above the breaker, because what the breaker turns away is to be tried later; above the time-out, because each try
-            // has all of it.
-            .retry(retries)
+        let tries = ServiceBuilder::new()
             // Above the time-out, because a destination that does not answer is as ill as one that says so.
             .layer(BreakerLayer::new(breaker))
             .map_err(move |error| Miss::of_try(error, timeout))
             // Innermost: it drops the try, which closes or resets what the try had open.
             .timeout(timeout)
             .service(Counted { send, in_flight: counts.in_flight.clone() });
-        Self { stack: BoxCloneSyncService::new(stack), counts }
+        let tries = BoxCloneSyncService::new(tries);
+        let stack = ServiceBuilder::new()
+            // Outermost, so that a batch which waits for its next try keeps its place: the others wait in the queue, where they
+            // are counted and bounded, and not here.
+            .concurrency_limit(settings.queue.num_consumers)
+            // Above the breaker, because what the breaker turns away is to be tried later; above the time-out, because each try
+            // has all of it.
+            .retry(retries.clone())
+            .service(tries.clone());
+        Self { stack: BoxCloneSyncService::new(stack), tries, retries, counts }
     }
 
     /// Brings a parcel to its destination, however many tries that takes within `max_elapsed_time`. Safe to drop.
@@ -138,23 +150,25 @@ impl Delivery {
         let items = parcel.items;
         let outcome = self.stack.clone().oneshot(parcel).await;
         match outcome {
-            Ok(taken) if taken.rejected > 0 => {
-                self.counts.rejected.add(taken.rejected.min(items));
-                if let Some(more) = self.counts.told.rejected() {
-                    tracing::warn!(rejected = taken.rejected, items, reason = %short(&taken.message), unsaid = more, "Partial success response");
-                }
-                Err(Refusal::Partial { rejected: taken.rejected, why: short(&taken.message) })
-            }
-            Ok(taken) => {
-                if !taken.message.is_empty()
-                    && let Some(more) = self.counts.told.rejected()
-                {
-                    tracing::warn!(reason = %short(&taken.message), unsaid = more, "Partial success response: a warning");
-                }
-                Ok(())
-            }
+            Ok(taken) => match self.told(&taken, items) {
+                0 => Ok(()),
+                rejected => Err(Refusal::Partial { rejected, why: short(&taken.message) }),
+            },
             Err(miss) => Err(self.give_up(miss, items)),
         }
+    }
+
+    /// Logs and counts what a destination said of a parcel that it took, and gives how many items it rejected.
+    fn told(&self, taken: &Taken, items: u64) -> u64 {
+        let rejected = taken.rejected.min(items);
+        self.counts.rejected.add(rejected);
+        if (rejected > 0 || !taken.message.is_empty())
+            && let Some(more) = self.counts.told.rejected()
+        {
+            let what = if rejected > 0 { "Partial success response" } else { "Partial success response: a warning" };
+            tracing::warn!(rejected, items, reason = %short(&taken.message), unsaid = more, "{what}");
+        }
+        taken.rejected
     }
 
     fn give_up(&self, miss: Miss, items: u64) -> Refusal {

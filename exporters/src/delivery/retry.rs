@@ -48,6 +48,11 @@ impl Retries {
         }
     }
 
+    /// The same for what is on disk: it is never given up for its age.
+    pub(crate) fn without_end(self) -> Self {
+        Self { max_elapsed: None, ..self }
+    }
+
     /// Nothing when the miss is final.
     fn wait(&mut self, parcel: &mut Parcel, miss: &Miss) -> Option<Wait> {
         match miss {

@@ -2,8 +2,9 @@
 
 use std::time::Duration as Span;
 
-use config::{Duration, Optional, Problems, Section, Unsupported};
+use config::{ByteSize, ComponentId, Duration, Optional, Problems, Section, Unsupported};
 use pipeline::inbox::InboxLimits;
+use pipeline::spool::{SpoolOptions, WhenFull};
 use pipeline::{Intake, PortPolicy};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,20 +32,50 @@ pub(crate) struct RetrySettings {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct QueueSettings {
-    /// How much may wait, in units of `sizer`. Default 1000. What is being sent does not count.
-    pub(crate) queue_size: usize,
-    /// In what the queue is measured. Default requests.
-    pub(crate) sizer: Sizer,
+    /// How much may wait, in units of `sizer`. Default 1000 requests; with `storage` 512MiB. What is being sent does not count.
+    pub(crate) queue_size: Option<ByteSize>,
+    /// In what the queue is measured. Default requests; with `storage` bytes, and nothing else.
+    pub(crate) sizer: Option<Sizer>,
     /// Whether senders wait when the queue is full. False (default): the newest batch is refused, counted, and its sender is told.
     pub(crate) block_on_overflow: bool,
     /// How many batches are sent at the same time. Default 10.
     pub(crate) num_consumers: usize,
     /// The Collector's; only false can be written, because here every sender that asks is told how its batch ended.
     pub(crate) wait_for_result: bool,
-    #[schemars(skip)]
-    storage: Unsupported,
+    /// The extension file_storage under which the queue is kept on disk. Without it the queue is in memory.
+    pub(crate) storage: Option<String>,
+    /// A queue of its own for each tenant; only with `storage`.
+    pub(crate) partition: Option<PartitionSettings>,
+    /// How many batches of one partition are sent at the same time; only with `storage`. Default 1, which keeps their order.
+    pub(crate) consumers_per_partition: Option<usize>,
+    /// What becomes of batches that the destination will never take; only with `storage`.
+    pub(crate) dead_letters: Option<DeadLetterSettings>,
     #[schemars(skip)]
     batch: Unsupported,
+}
+
+/// The key `sending_queue.partition`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PartitionSettings {
+    /// The attribute of the resource whose value decides. What has none shares the common partition.
+    pub(crate) by: String,
+    /// Partitions at most, 32 by default; who comes later shares the common one.
+    #[serde(default = "max_partitions")]
+    pub(crate) max_partitions: usize,
+    /// How much of one partition may wait. A quarter of `queue_size` by default.
+    #[serde(default)]
+    pub(crate) queue_size: Option<ByteSize>,
+}
+
+/// The key `sending_queue.dead_letters`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct DeadLetterSettings {
+    /// Whether they are kept. Default true; else they are dropped and counted.
+    pub(crate) enabled: bool,
+    /// How much is kept, the newest. Default 64MiB.
+    pub(crate) max_bytes: ByteSize,
 }
 
 /// In what a queue is measured.
@@ -81,6 +112,8 @@ pub(crate) struct DeliverySettings {
     /// Whether batches wait in a queue at all.
     pub(crate) queued: bool,
     pub(crate) breaker: BreakerSettings,
+    /// Bounds of the queue on disk, where there is one.
+    pub(crate) spool: Option<SpoolOptions>,
 }
 
 /// Instead of "no time-out": a day outlives any try that still means something, and no wait is without a bound.
@@ -102,16 +135,38 @@ impl Default for RetrySettings {
 impl Default for QueueSettings {
     fn default() -> Self {
         Self {
-            queue_size: 1000,
-            sizer: Sizer::Requests,
+            queue_size: None,
+            sizer: None,
             block_on_overflow: false,
             num_consumers: 10,
             wait_for_result: false,
-            storage: Unsupported,
+            storage: None,
+            partition: None,
+            consumers_per_partition: None,
+            dead_letters: None,
             batch: Unsupported,
         }
     }
 }
+
+impl Default for DeadLetterSettings {
+    fn default() -> Self {
+        Self { enabled: true, max_bytes: ByteSize::from_bytes(64 << 20) }
+    }
+}
+
+const fn max_partitions() -> usize {
+    32
+}
+
+/// The least that a queue on disk may have: some files of 64 KiB.
+const DISK_MIN: u64 = 1 << 20;
+/// What it has unless told otherwise: an hour of 10,000 points a second, compressed.
+const DISK_DEFAULT: u64 = 512 << 20;
+/// The most that waits in memory by default.
+const REQUESTS_DEFAULT: u64 = 1000;
+/// Each partition has a reader and an open file.
+const PARTITIONS_MAX: usize = 1000;
 
 impl Default for BreakerSettings {
     fn default() -> Self {
@@ -156,13 +211,21 @@ impl QueueSettings {
     fn problems(&self, section: &Section) -> Problems {
         let mut problems = Unsupported::problems(
             section,
-            &[
-                ("sending_queue.storage", "without it the queue is kept in memory and lost at a restart"),
-                ("sending_queue.batch", "batches leave as they come in; ask for larger ones at the receivers"),
-            ],
+            &[("sending_queue.batch", "batches leave as they come in; ask for larger ones at the receivers")],
         );
+        if self.storage.is_some() {
+            problems.extend(self.disk_problems(section));
+        } else {
+            for key in ["partition", "consumers_per_partition", "dead_letters"] {
+                if !section.has(&format!("sending_queue.{key}")) {
+                    continue;
+                }
+                let what = format!("`{key}` needs a queue on disk: name an extension file_storage under `storage`");
+                problems.push(section.error(&format!("sending_queue.{key}"), what));
+            }
+        }
         let mut wrong = |key: &str, what: &str| problems.push(section.error(&format!("sending_queue.{key}"), what));
-        if self.queue_size == 0 {
+        if self.queue_size.is_some_and(|size| size.get() == 0) {
             wrong("queue_size", "`queue_size` must be positive");
         }
         if self.num_consumers == 0 {
@@ -178,6 +241,68 @@ impl QueueSettings {
             );
         }
         problems
+    }
+}
+
+impl QueueSettings {
+    fn disk_problems(&self, section: &Section) -> Problems {
+        let mut problems = Problems::new();
+        if let Some(sizer @ (Sizer::Requests | Sizer::Items)) = self.sizer {
+            let what = format!("a queue on disk is measured in bytes, not in {}", sizer.word());
+            let help = "write `sizer: bytes`, and a `queue_size` such as 512MiB";
+            problems.push(section.error("sending_queue.sizer", what).with_help(help));
+        } else if let Some(size) = self.queue_size.filter(|size| (1..DISK_MIN).contains(&size.get())) {
+            let what = format!("a queue on disk has at least 1MiB; {} bytes are too few", size.get());
+            let help = "with `storage`, `queue_size` is in bytes: write it as in 512MiB";
+            problems.push(section.error("sending_queue.queue_size", what).with_help(help));
+        }
+        let mut wrong = |key: &str, what: &str| problems.push(section.error(&format!("sending_queue.{key}"), what));
+        if self.storage.as_ref().is_some_and(|storage| storage.parse::<ComponentId>().is_err()) {
+            wrong("storage", "`storage` must name an extension, such as file_storage");
+        }
+        if self.consumers_per_partition.is_some_and(|count| !(1..=CONSUMERS_MAX).contains(&count)) {
+            wrong("consumers_per_partition", "`consumers_per_partition` must be 1 to 1000");
+        }
+        if let Some(partition) = &self.partition {
+            if partition.by.is_empty() {
+                wrong("partition.by", "`by` must name an attribute of the resource, such as tenant");
+            }
+            if !(1..=PARTITIONS_MAX).contains(&partition.max_partitions) {
+                wrong("partition.max_partitions", "`max_partitions` must be 1 to 1000");
+            }
+            if partition.queue_size.is_some_and(|size| size.get() < DISK_MIN) {
+                wrong("partition.queue_size", "a partition has at least 1MiB");
+            }
+        }
+        if self.dead_letters.as_ref().is_some_and(|dead| dead.enabled && dead.max_bytes.get() < DISK_MIN) {
+            wrong("dead_letters.max_bytes", "`max_bytes` must be at least 1MiB; to keep none write `enabled: false`");
+        }
+        problems
+    }
+
+    /// The bounds of the queue on disk.
+    fn spool(&self) -> SpoolOptions {
+        let max_bytes = self.queue_size.map_or(DISK_DEFAULT, ByteSize::get);
+        let partition = self.partition.as_ref();
+        let own = partition.and_then(|partition| partition.queue_size).map(ByteSize::get);
+        let dead = self.dead_letters.clone().unwrap_or_default();
+        SpoolOptions {
+            max_bytes,
+            partition_bytes: own.unwrap_or((max_bytes / 4).max(DISK_MIN)),
+            max_partitions: partition.map_or(0, |partition| partition.max_partitions),
+            dead_bytes: if dead.enabled { dead.max_bytes.get() } else { 0 },
+            when_full: if self.block_on_overflow { WhenFull::Wait } else { WhenFull::Refuse },
+        }
+    }
+}
+
+impl Sizer {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Items => "items",
+            Self::Bytes => "bytes",
+        }
     }
 }
 
@@ -198,6 +323,7 @@ impl DeliverySettings {
     ) -> Result<Self, Problems> {
         let queued = *queue != Optional::Disabled;
         let queue = queue.as_ref().cloned().unwrap_or_default();
+        let spool = (queued && queue.storage.is_some()).then(|| queue.spool());
         let mut problems = retry.problems(section);
         problems.extend(queue.problems(section));
         if breaker.enabled && breaker.failure_threshold == 0 {
@@ -209,7 +335,12 @@ impl DeliverySettings {
         }
         problems.into_result()?;
         let timeout = if timeout.is_zero() { LONGEST_TRY } else { timeout.get().min(LONGEST_TRY) };
-        Ok(Self { timeout, retry: retry.clone(), queue, queued, breaker: breaker.clone() })
+        Ok(Self { timeout, retry: retry.clone(), queue, queued, breaker: breaker.clone(), spool })
+    }
+
+    /// The storage of the queue on disk.
+    pub(crate) fn storage(&self) -> Option<ComponentId> {
+        self.spool.as_ref().and(self.queue.storage.as_ref()?.parse().ok())
     }
 
     /// How the exporter wants to be fed.
@@ -217,18 +348,28 @@ impl DeliverySettings {
     /// Without a queue one batch may wait, because somebody has to hold it, and its sender waits with it. A queue that is measured
     /// in requests or items has no bound in bytes of its own: the agent's byte budget holds for all batches together.
     pub(crate) fn intake(&self) -> Intake {
-        let QueueSettings { queue_size, sizer, block_on_overflow, num_consumers, .. } = self.queue;
+        if self.spool.is_some() {
+            // A short way to the disk, where the queue is; as many at once as may share an fsync.
+            return Intake { concurrency: SHARING, keeps: true, ..Intake::default() };
+        }
+        let QueueSettings { queue_size, sizer, block_on_overflow, num_consumers, .. } = &self.queue;
+        let (block_on_overflow, num_consumers) = (*block_on_overflow, *num_consumers);
+        let queue_size = queue_size.map_or(REQUESTS_DEFAULT, ByteSize::get);
+        let queue_size = usize::try_from(queue_size).unwrap_or(usize::MAX);
         let open = InboxLimits { batches: PLACES_MAX, bytes: usize::MAX, items: usize::MAX };
-        let limits = match sizer {
+        let limits = match sizer.unwrap_or_default() {
             _ if !self.queued => InboxLimits { batches: 1, ..open },
             Sizer::Requests => InboxLimits { batches: queue_size.min(PLACES_MAX), ..open },
             Sizer::Items => InboxLimits { items: queue_size, ..open },
             Sizer::Bytes => InboxLimits { bytes: queue_size, ..open },
         };
         let policy = if block_on_overflow || !self.queued { PortPolicy::Block } else { PortPolicy::DropNewest };
-        Intake { limits, policy, concurrency: num_consumers }
+        Intake { limits, policy, concurrency: num_consumers, keeps: false }
     }
 }
+
+/// Batches that are on their way to the disk at the same time.
+const SHARING: usize = 64;
 
 /// The most batches that wait in any queue: a channel's places are counted in a semaphore, and a million empty batches are 200 MB.
 const PLACES_MAX: usize = 1 << 20;
@@ -283,10 +424,40 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_on_disk_is_bounded_in_bytes() {
+        let plan_of = plan("sending_queue: {storage: file_storage, block_on_overflow: true}").unwrap();
+        assert_eq!(plan_of.storage().unwrap().to_string(), "file_storage");
+        assert!(plan_of.intake().keeps);
+        let spool = plan_of.spool.unwrap();
+        assert_eq!((spool.max_bytes, spool.dead_bytes, spool.when_full), (512 << 20, 64 << 20, WhenFull::Wait));
+        let yaml =
+            "sending_queue: {storage: s, queue_size: 8MiB, partition: {by: tenant}, dead_letters: {enabled: false}}";
+        let spool = plan(yaml).unwrap().spool.unwrap();
+        assert_eq!((spool.max_bytes, spool.partition_bytes, spool.max_partitions), (8 << 20, 2 << 20, 32));
+        assert_eq!((spool.dead_bytes, spool.when_full), (0, WhenFull::Refuse));
+        assert_eq!(plan("sending_queue: {enabled: false, storage: s}").unwrap().storage(), None);
+        let yaml = "sending_queue: {storage: s, queue_size: 1000, partition: {by: '', max_partitions: 0}, dead_letters: {max_bytes: 1KiB}, consumers_per_partition: 0}";
+        assert_eq!(
+            told(yaml),
+            [
+                "otlp_http::sending_queue::queue_size a queue on disk has at least 1MiB; 1000 bytes are too few",
+                "otlp_http::sending_queue::consumers_per_partition `consumers_per_partition` must be 1 to 1000",
+                "otlp_http::sending_queue::partition::by `by` must name an attribute of the resource, such as tenant",
+                "otlp_http::sending_queue::partition::max_partitions `max_partitions` must be 1 to 1000",
+                "otlp_http::sending_queue::dead_letters::max_bytes `max_bytes` must be at least 1MiB; to keep none write `enabled: false`",
+            ]
+        );
+        assert_eq!(
+            told("sending_queue: {storage: s, sizer: items, queue_size: 1000}"),
+            ["otlp_http::sending_queue::sizer a queue on disk is measured in bytes, not in items"]
+        );
+    }
+
+    #[test]
     fn every_mistake_is_told_with_its_place() {
         let yaml = "\
 retry_on_failure: {randomization_factor: 1.5, multiplier: 0.5, max_elapsed_time: 20s}
-sending_queue: {queue_size: 0, num_consumers: 0, wait_for_result: true, storage: file_storage, batch: {}}
+sending_queue: {queue_size: 0, num_consumers: 0, wait_for_result: true, partition: {by: tenant}, batch: {}}
 circuit_breaker: {failure_threshold: 0, open_duration: 0s}
 ";
         assert_eq!(
@@ -295,8 +466,8 @@ circuit_breaker: {failure_threshold: 0, open_duration: 0s}
                 "otlp_http::retry_on_failure::randomization_factor 'randomization_factor' must be within [0, 1]",
                 "otlp_http::retry_on_failure::multiplier 'multiplier' must be at least 1: waits do not get shorter",
                 "otlp_http::retry_on_failure::max_elapsed_time 'max_elapsed_time' must not be less than 'max_interval'",
-                "otlp_http::sending_queue::storage `sending_queue.storage` is not supported yet",
                 "otlp_http::sending_queue::batch `sending_queue.batch` is not supported yet",
+                "otlp_http::sending_queue::partition `partition` needs a queue on disk: name an extension file_storage under `storage`",
                 "otlp_http::sending_queue::queue_size `queue_size` must be positive",
                 "otlp_http::sending_queue::num_consumers `num_consumers` must be positive",
                 "otlp_http::sending_queue::wait_for_result `wait_for_result` is not supported: every sender that asks is told how its batch ended",

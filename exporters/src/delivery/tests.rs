@@ -80,7 +80,13 @@ fn secs(secs: u64) -> Duration {
 }
 
 fn parcel() -> Parcel {
-    Parcel { signal: Signal::Metrics, body: Bytes::from_static(b"x"), items: 10, began: Instant::now() }
+    Parcel {
+        signal: Signal::Metrics,
+        body: Bytes::from_static(b"x"),
+        encoding: Encoding::Identity,
+        items: 10,
+        began: Instant::now(),
+    }
 }
 
 /// No jitter, so that times are exact; no breaker unless a test wants one.
@@ -91,6 +97,7 @@ fn settings() -> DeliverySettings {
         queue: QueueSettings::default(),
         queued: true,
         breaker: BreakerSettings { enabled: false, ..BreakerSettings::default() },
+        spool: None,
     }
 }
 

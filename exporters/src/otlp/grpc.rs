@@ -9,7 +9,7 @@ mod endpoint;
 use std::sync::Arc;
 use std::time::Duration as Span;
 
-use config::{Duration, Optional, Problems, Section, Unsupported};
+use config::{ComponentId, Duration, Optional, Problems, Section, Unsupported};
 use http::{HeaderValue, Uri};
 use pipeline::{BuildContext, Exporter, Fault, Plan, Planned, Signals};
 use schemars::JsonSchema;
@@ -295,6 +295,10 @@ impl Plan<dyn Exporter> for GrpcPlan {
         Signals::ALL
     }
 
+    fn storage(&self) -> Option<ComponentId> {
+        self.delivery.storage()
+    }
+
     fn warnings(&self) -> Problems {
         self.warnings.clone()
     }
@@ -317,12 +321,11 @@ impl GrpcPlan {
         let connector = Connector::new(self.dial, tls).to(&self.endpoint.host, self.endpoint.port);
         let packer = Packer::new(self.compression, &self.compression_params, true)
             .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
-        let headers = base_headers(self.user_agent, self.compression, self.delivery.timeout);
+        let headers = base_headers(self.user_agent, self.delivery.timeout);
         let client = Client::new(connector, self.client);
         let send = Send::new(client, &self.base, headers, self.headers, self.rules);
-        let intake = self.delivery.intake();
         let name = context.id.to_string();
         let delivery = Delivery::new(&self.delivery, send, &context.meters, &context.clock, &name);
-        Ok(Otlp { packer: Arc::new(packer), delivery, intake, clock: context.clock.clone() })
+        Otlp::new(packer, delivery, &self.delivery, context)
     }
 }

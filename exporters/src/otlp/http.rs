@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration as Span;
 
 use bytes::Bytes;
-use config::{Duration, Optional, Problem, Problems, Section, Signal, Unsupported};
+use config::{ComponentId, Duration, Optional, Problem, Problems, Section, Signal, Unsupported};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
@@ -16,7 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::Service;
 
-use super::pack::{Compression, CompressionParams, Packer};
+use super::pack::{Compression, CompressionParams, Packer, name};
 use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
 use crate::delivery::{
     BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken, short,
@@ -319,6 +319,10 @@ impl Plan<dyn Exporter> for HttpPlan {
         carried.map(Signals::from).fold(Signals::NONE, Signals::with)
     }
 
+    fn storage(&self) -> Option<ComponentId> {
+        self.delivery.storage()
+    }
+
     fn warnings(&self) -> Problems {
         self.warnings.clone()
     }
@@ -335,9 +339,6 @@ impl HttpPlan {
         let mut base = HeaderMap::new();
         base.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
         base.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
-        if let Some(name) = self.compression.name() {
-            base.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
-        }
         let packer = Packer::new(self.compression, &self.compression_params, false)
             .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
         let send = Send(Arc::new(Sender {
@@ -348,10 +349,9 @@ impl HttpPlan {
             rules: self.rules,
             clock: context.clock.clone(),
         }));
-        let intake = self.delivery.intake();
         let name = context.id.to_string();
         let delivery = Delivery::new(&self.delivery, send, &context.meters, &context.clock, &name);
-        Ok(Otlp { packer: Arc::new(packer), delivery, intake, clock: context.clock.clone() })
+        Otlp::new(packer, delivery, &self.delivery, context)
     }
 }
 
@@ -380,6 +380,9 @@ impl Sender {
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.base.clone();
+        if let Some(name) = name(parcel.encoding) {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+        }
         self.headers.put(request.headers_mut());
         let answer = self.client.send(request).await.map_err(Miss::broken)?;
         self.rules.judge(&answer, uri, self.clock.wall())

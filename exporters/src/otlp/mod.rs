@@ -7,18 +7,21 @@
 mod grpc;
 mod http;
 mod pack;
+mod split;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use config::{Problem, Problems, Section, Signal};
+use config::{Problem, Problems, Section};
 use pipeline::net::client::is_guarded;
-use pipeline::{BoxFuture, Clock, Exporter, Factory, Fault, Intake, Payload, Refusal, Stop};
+use pipeline::spool;
+use pipeline::{BoxFuture, BuildContext, Clock, Exporter, Factory, Fault, Intake, Refusal, Stop};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::delivery::{Delivery, Parcel};
+use crate::delivery::{Delivery, DeliverySettings, DiskQueue, Packed, Parcel};
 use pack::Packer;
+pub use pack::unpacked;
 
 /// OTLP over HTTP.
 pub const HTTP: Factory<dyn Exporter> = Factory {
@@ -45,9 +48,17 @@ const KEEP_MAX: usize = 64 << 10;
 /// An exporter that is ready: packs batches and hands them to delivery.
 struct Otlp {
     packer: Arc<Packer>,
-    delivery: Delivery,
+    way: Way,
     intake: Intake,
     clock: Clock,
+}
+
+/// How batches leave.
+enum Way {
+    /// From memory: its sender is told how it ended.
+    Direct(Box<Delivery>),
+    /// By the disk: its sender is told when it is there.
+    Disk(Box<DiskQueue>, Option<String>),
 }
 
 /// The key `auth_errors`: what becomes of data when the destination refuses our credentials.
@@ -74,14 +85,21 @@ impl Exporter for Otlp {
             if batch.items() == 0 {
                 return Ok(());
             }
-            let signal = match &batch.payload {
-                Payload::Metrics(_) => Signal::Metrics,
-                Payload::Logs(_) => Signal::Logs,
-                Payload::Traces(_) => Signal::Traces,
-            };
-            let body = self.packer.pack(&batch.payload)?;
-            let parcel = Parcel { signal, body, items: batch.items() as u64, began: self.clock.now() };
-            self.delivery.deliver(parcel).await
+            let (signal, encoding) = (batch.payload.signal(), self.packer.encoding());
+            match &self.way {
+                Way::Direct(delivery) => {
+                    let body = self.packer.pack(&batch.payload)?;
+                    let items = batch.items() as u64;
+                    delivery.deliver(Parcel { signal, body, encoding, items, began: self.clock.now() }).await
+                }
+                Way::Disk(queue, by) => {
+                    let parts = match by {
+                        Some(by) => split::split(&batch.payload, by),
+                        None => vec![(String::new(), batch.payload.clone())],
+                    };
+                    queue.keep(self.packed(parts)?).await
+                }
+            }
         })
     }
 
@@ -91,13 +109,60 @@ impl Exporter for Otlp {
 
     fn run(&self, mut stop: Stop) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
-            loop {
-                tokio::select! {
-                    () = stop.requested() => return Ok(()),
-                    () = self.clock.sleep(TURN) => self.packer.turn(),
+            let turning = async {
+                loop {
+                    self.clock.sleep(TURN).await;
+                    self.packer.turn();
                 }
+            };
+            match &self.way {
+                Way::Direct(_) => tokio::select! {
+                    () = stop.requested() => Ok(()),
+                    () = turning => Ok(()),
+                },
+                Way::Disk(queue, _) => tokio::select! {
+                    ended = queue.run(stop) => ended,
+                    () = turning => Ok(()),
+                },
             }
         })
+    }
+}
+
+impl Otlp {
+    fn new(
+        packer: Packer,
+        delivery: Delivery,
+        settings: &DeliverySettings,
+        context: &BuildContext,
+    ) -> Result<Self, Fault> {
+        let packer = Arc::new(packer);
+        let way = match &settings.spool {
+            None => Way::Direct(Box::new(delivery)),
+            Some(options) => {
+                let folder = context.state.clone().ok_or_else(|| Fault::new("there is no folder for the queue"))?;
+                let framing = packer.clone();
+                let unpack = Box::new(move |body, encoding| framing.frame(body, encoding));
+                let by = settings.queue.partition.as_ref().map(|partition| partition.by.clone());
+                let queue = DiskQueue::new(folder, settings, options.clone(), delivery, unpack, context);
+                Way::Disk(Box::new(queue), by)
+            }
+        };
+        Ok(Self { packer, way, intake: settings.intake(), clock: context.clock.clone() })
+    }
+
+    fn packed(&self, parts: Vec<split::Part>) -> Result<Vec<Packed>, Refusal> {
+        let pack = |(key, payload): split::Part| {
+            let parcel = spool::Parcel {
+                signal: payload.signal(),
+                encoding: self.packer.encoding(),
+                items: payload.items() as u64,
+                body: self.packer.pack_bare(&payload)?,
+                ..spool::Parcel::default()
+            };
+            Ok(Packed { key, parcel })
+        };
+        parts.into_iter().map(pack).collect()
     }
 }
 

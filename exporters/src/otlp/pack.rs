@@ -1,12 +1,15 @@
 //! Batch → the body of a request, encoded and compressed once for all its tries.
 
+use std::io::Read as _;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use config::{Problems, Section};
+use flate2::read::GzDecoder;
 use flate2::{Compress, Crc, FlushCompress, Status};
 use pdata::otlp::{MetricsEncoder, encode_logs, encode_traces};
-use pipeline::{Payload, Refusal};
+use pipeline::spool::Encoding;
+use pipeline::{Fault, Payload, Refusal};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -37,6 +40,7 @@ pub(super) struct CompressionParams {
 pub(super) struct Packer {
     /// Whether a body is a gRPC message, with its flag and length before it.
     framed: bool,
+    encoding: Encoding,
     state: Mutex<State>,
 }
 
@@ -61,13 +65,21 @@ const BUFFER_KEPT: usize = 8 << 20;
 const FRAME: usize = 5;
 
 impl Compression {
-    /// Its name in `Content-Encoding` and `grpc-encoding`.
-    pub(super) const fn name(self) -> Option<&'static str> {
+    const fn encoding(self) -> Encoding {
         match self {
-            Self::Gzip => Some("gzip"),
-            Self::Zstd => Some("zstd"),
-            Self::None => None,
+            Self::Gzip => Encoding::Gzip,
+            Self::Zstd => Encoding::Zstd,
+            Self::None => Encoding::Identity,
         }
+    }
+}
+
+/// The name of an encoding in `Content-Encoding` and `grpc-encoding`.
+pub(super) const fn name(encoding: Encoding) -> Option<&'static str> {
+    match encoding {
+        Encoding::Gzip => Some("gzip"),
+        Encoding::Zstd => Some("zstd"),
+        Encoding::Identity => None,
     }
 }
 
@@ -103,17 +115,44 @@ impl Packer {
             Compression::Zstd => Compressor::Zstd(zstd::bulk::Compressor::new(level)?),
         };
         let state = State { encoder: MetricsEncoder::default(), compressor, plain: Vec::new() };
-        Ok(Self { framed, state: Mutex::new(state) })
+        Ok(Self { framed, encoding: compression.encoding(), state: Mutex::new(state) })
     }
 
-    /// The body for a batch.
+    /// How bodies are compressed.
+    pub(super) const fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
+    /// The body of a request for a batch.
     ///
     /// # Errors
     /// When it would be larger than OTLP allows.
     pub(super) fn pack(&self, payload: &Payload) -> Result<Bytes, Refusal> {
+        self.pack_behind(payload, if self.framed { FRAME } else { 0 })
+    }
+
+    /// The same without a frame, for a queue on disk; [`frame`](Self::frame) makes a request's body of it.
+    ///
+    /// # Errors
+    /// As above.
+    pub(super) fn pack_bare(&self, payload: &Payload) -> Result<Bytes, Refusal> {
+        self.pack_behind(payload, 0)
+    }
+
+    /// The body of a request from a bare one.
+    pub(super) fn frame(&self, bare: Bytes, encoding: Encoding) -> Bytes {
+        if !self.framed {
+            return bare;
+        }
+        let mut out = vec![0; FRAME];
+        out.extend_from_slice(&bare);
+        put_frame(&mut out, encoding != Encoding::Identity);
+        out.into()
+    }
+
+    fn pack_behind(&self, payload: &Payload, head: usize) -> Result<Bytes, Refusal> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let State { encoder, compressor, plain } = &mut *state;
-        let head = if self.framed { FRAME } else { 0 };
         let mut out = vec![0; head];
         let written = match compressor {
             Compressor::None => {
@@ -139,10 +178,8 @@ impl Packer {
         if plain.capacity() > BUFFER_KEPT {
             *plain = Vec::new();
         }
-        if self.framed {
-            let length = u32::try_from(out.len() - FRAME).expect("a body stays below 64 MiB, compressed or not");
-            out[0] = u8::from(compressed);
-            out[1..FRAME].copy_from_slice(&length.to_be_bytes());
+        if head > 0 {
+            put_frame(&mut out, compressed);
         }
         Ok(out.into())
     }
@@ -151,6 +188,32 @@ impl Packer {
     pub(super) fn turn(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).encoder.turn();
     }
+}
+
+/// A request as it was before it was compressed, for `weir queue export`.
+///
+/// # Errors
+/// When it is not what it says, or larger than OTLP allows.
+pub fn unpacked(body: &[u8], encoding: Encoding) -> Result<Vec<u8>, Fault> {
+    let mut out = Vec::new();
+    let read = match encoding {
+        Encoding::Identity => return Ok(body.to_vec()),
+        Encoding::Gzip => GzDecoder::new(body).take(BODY_MAX as u64 + 1).read_to_end(&mut out),
+        Encoding::Zstd => {
+            zstd::stream::Decoder::new(body).and_then(|decoder| decoder.take(BODY_MAX as u64 + 1).read_to_end(&mut out))
+        }
+    };
+    read.map_err(|error| Fault::new("cannot unpack a request").caused_by(error))?;
+    if out.len() > BODY_MAX {
+        return Err(Fault::new(format!("a request has more than {BODY_MAX} bytes")));
+    }
+    Ok(out)
+}
+
+fn put_frame(out: &mut [u8], compressed: bool) {
+    let length = u32::try_from(out.len() - FRAME).expect("a body stays below 64 MiB, compressed or not");
+    out[0] = u8::from(compressed);
+    out[1..FRAME].copy_from_slice(&length.to_be_bytes());
 }
 
 fn encode(encoder: &mut MetricsEncoder, payload: &Payload, out: &mut Vec<u8>) {

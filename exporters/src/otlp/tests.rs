@@ -4,6 +4,7 @@ mod grpc;
 mod http;
 mod outage;
 mod plans;
+mod queue;
 mod server;
 mod telemetry;
 mod tls;

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use tower::Service;
 
 use super::super::AuthErrors;
-use super::super::pack::Compression;
+use super::super::pack::name;
 use crate::delivery::{Miss, Parcel, Reason, Taken, short};
 use pipeline::net::client::{Answer, Client, HeaderSource};
 
@@ -59,16 +59,13 @@ impl Send {
 }
 
 /// What every call carries.
-pub(super) fn base_headers(user_agent: HeaderValue, compression: Compression, timeout: Span) -> HeaderMap {
+pub(super) fn base_headers(user_agent: HeaderValue, timeout: Span) -> HeaderMap {
     let mut base = HeaderMap::new();
     base.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     base.insert(TE, HeaderValue::from_static("trailers"));
     base.insert(USER_AGENT, user_agent);
     // Answers are a few bytes: nothing is gained by their compression, and bombs are lost.
     base.insert("grpc-accept-encoding", HeaderValue::from_static("identity"));
-    if let Some(name) = compression.name() {
-        base.insert("grpc-encoding", HeaderValue::from_static(name));
-    }
     // Eight digits at most.
     let millis = timeout.as_millis().clamp(1, 99_999_999);
     base.insert("grpc-timeout", HeaderValue::from_str(&format!("{millis}m")).expect("digits and a letter"));
@@ -108,6 +105,9 @@ impl Sender {
         *request.version_mut() = http::Version::HTTP_2;
         *request.uri_mut() = uri.clone();
         *request.headers_mut() = self.base.clone();
+        if let Some(name) = name(parcel.encoding) {
+            request.headers_mut().insert("grpc-encoding", HeaderValue::from_static(name));
+        }
         self.headers.put(request.headers_mut());
         self.rules.judge(self.client.send(request).await.map_err(Miss::broken)?)
     }

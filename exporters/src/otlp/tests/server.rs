@@ -52,6 +52,16 @@ pub(super) struct Seen {
     pub(super) body: Bytes,
 }
 
+/// What came, when only that is wanted.
+#[derive(Debug, Default)]
+struct Counted {
+    records: u64,
+    /// The number behind the first letter of the last event name.
+    last: Option<u64>,
+    out_of_order: bool,
+    tries: Vec<Duration>,
+}
+
 #[derive(Clone)]
 pub(super) struct Server(Arc<Inner>);
 
@@ -61,6 +71,10 @@ struct Inner {
     tls: Option<tokio_rustls::TlsAcceptor>,
     /// Until when every request gets this reply.
     ill: Option<(Duration, Reply)>,
+    /// Requests in whose body these bytes stand get this reply.
+    refusing: Option<(&'static [u8], Reply)>,
+    /// Requests are counted, and not kept.
+    counting: Option<Mutex<Counted>>,
     script: Mutex<VecDeque<Reply>>,
     seen: Mutex<Vec<Seen>>,
     dials: AtomicUsize,
@@ -104,6 +118,8 @@ impl Server {
             http2,
             tls: None,
             ill: None,
+            refusing: None,
+            counting: None,
             script: Mutex::new(script.into()),
             seen: Mutex::default(),
             dials: AtomicUsize::new(0),
@@ -118,6 +134,45 @@ impl Server {
     /// The same, ill for that long; before it is dialled.
     pub(super) fn ill_for(self, span: Duration, reply: Reply) -> Self {
         self.change(|inner| inner.ill = Some((span, reply)))
+    }
+
+    /// The same, with another reply to requests that hold these bytes when they are unpacked; before it is dialled.
+    pub(super) fn refusing(self, bytes: &'static [u8], reply: Reply) -> Self {
+        self.change(|inner| inner.refusing = Some((bytes, reply)))
+    }
+
+    /// The same, counting the log records that it takes instead of keeping requests; before it is dialled.
+    pub(super) fn counting(self) -> Self {
+        self.change(|inner| inner.counting = Some(Mutex::default()))
+    }
+
+    /// How many records were taken, and whether their batches came in the order of their numbers, each once.
+    pub(super) fn counted(&self) -> (u64, bool) {
+        let counted = self.0.counting.as_ref().expect("the test counts").lock().unwrap();
+        (counted.records, !counted.out_of_order)
+    }
+
+    /// Tries that came before.
+    pub(super) fn tries_in(&self, span: Duration) -> usize {
+        let counted = self.0.counting.as_ref().expect("the test counts").lock().unwrap();
+        counted.tries.iter().filter(|at| **at < span).count()
+    }
+
+    fn count(&self, seen: &Seen) {
+        let mut counted = self.0.counting.as_ref().expect("the test counts").lock().unwrap();
+        counted.tries.push(seen.at);
+        if self.is_ill() || seen.body.is_empty() {
+            return;
+        }
+        let logs = pdata::otlp::decode_logs(&super::telemetry::gunzip(&seen.body)).unwrap().data;
+        counted.records += logs.records.len() as u64;
+        let number = logs.records[0].event_name[1..].parse().unwrap();
+        counted.out_of_order |= counted.last.map_or(0, |last| last + 1) != number;
+        counted.last = Some(number);
+    }
+
+    fn is_ill(&self) -> bool {
+        self.0.ill.as_ref().is_some_and(|(until, _)| self.0.began.elapsed() < *until)
     }
 
     fn change(self, change: impl FnOnce(&mut Inner)) -> Self {
@@ -205,6 +260,9 @@ impl Server {
     }
 
     fn see(&self, seen: Seen) {
+        if self.0.counting.is_some() {
+            return self.count(&seen);
+        }
         self.0.seen.lock().unwrap().push(seen);
     }
 
@@ -214,8 +272,13 @@ impl Server {
         let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         let host = head.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default().to_owned();
         let authority = head.uri.authority().map_or(host, |authority| authority.to_string());
+        let refused =
+            self.0.refusing.as_ref().filter(|(bytes, _)| {
+                super::telemetry::gunzip(&body).windows(bytes.len()).any(|window| window == *bytes)
+            });
+        let refused = refused.map(|(_, reply)| reply.clone());
         self.see(Seen { at, path: head.uri.path().to_owned(), authority, headers: head.headers, body });
-        let reply = self.next();
+        let reply = refused.or_else(|| self.next());
         let well = if self.0.http2 { Reply::grpc(0) } else { Reply::status(200) };
         self.respond(reply.unwrap_or(well)).await
     }

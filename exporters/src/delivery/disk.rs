@@ -1,0 +1,262 @@
+//! A queue on disk between a batch and its delivery: what is answered for is synced, and is sent until somebody takes it.
+//!
+//! Batches are stored by [`DiskQueue::keep`]. Each partition of the spool has a courier: it takes parcels out in their order and
+//! tries one until it is taken, or will never be, which makes it a dead letter. Couriers take turns at the destination, first come, first
+//! served, so a partition gets a try for each one of every other; a parcel that waits for its next try takes no turn, so a tenant whose
+//! data is refused holds back nobody else.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use pipeline::drive::ExportCounts;
+use pipeline::spool::{self, Partition, Spool, SpoolOptions, Stored};
+use pipeline::{BoxFuture, BuildContext, Clock, Fault, Health, Meters, Refusal, Stop};
+use tokio::sync::{Semaphore, watch};
+use tower::ServiceExt as _;
+use tower::retry::Policy as _;
+
+use super::{Delivery, DeliverySettings, Parcel, short};
+
+/// One exporter's queue on disk.
+pub(crate) struct DiskQueue {
+    folder: PathBuf,
+    options: SpoolOptions,
+    /// Parcels that one courier has on their way.
+    at_once: usize,
+    delivery: Delivery,
+    /// Turns at the destination.
+    turns: Semaphore,
+    counts: ExportCounts,
+    /// Makes what goes on the wire from what was stored.
+    unpack: Unpack,
+    /// None before it is opened and after it is closed.
+    spool: watch::Sender<Option<Arc<Spool>>>,
+    clock: Clock,
+    meters: Meters,
+    health: Health,
+    name: String,
+}
+
+/// Makes the body of a request from a stored one.
+pub(crate) type Unpack = Box<dyn Fn(bytes::Bytes, spool::Encoding) -> bytes::Bytes + Send + Sync>;
+
+/// A batch, or a part of one, as it is stored.
+pub(crate) struct Packed {
+    /// Of its partition.
+    pub(crate) key: String,
+    pub(crate) parcel: spool::Parcel,
+}
+
+/// How a parcel ended.
+enum End {
+    /// It is where it was to go, but for so many items.
+    Taken(u64),
+    /// It will never be taken.
+    Refused(String),
+    /// The agent stops: it stays where it is.
+    Stopped,
+}
+
+/// How many bytes a courier takes out at once: enough for many small batches, little enough for many couriers.
+const AHEAD: usize = 256 << 10;
+/// How long what waits may still be sent when the agent stops, while it is taken; the rest is on disk.
+const FLUSH: Duration = Duration::from_secs(2);
+/// After how long a disk that does not give a parcel is asked again, and how often before the file is left behind.
+const READ_AGAIN: Duration = Duration::from_secs(1);
+const READS: u32 = 5;
+
+impl DiskQueue {
+    pub(crate) fn new(
+        folder: PathBuf,
+        settings: &DeliverySettings,
+        options: SpoolOptions,
+        delivery: Delivery,
+        unpack: Unpack,
+        context: &BuildContext,
+    ) -> Self {
+        let name = context.id.to_string();
+        Self {
+            folder,
+            options,
+            at_once: settings.queue.consumers_per_partition.unwrap_or(1),
+            delivery,
+            turns: Semaphore::new(settings.queue.num_consumers),
+            counts: ExportCounts::new(&context.meters, &name),
+            unpack,
+            spool: watch::Sender::new(None),
+            clock: context.clock.clone(),
+            meters: context.meters.clone(),
+            health: context.health.clone(),
+            name,
+        }
+    }
+
+    /// Stores the parts of a batch. `Ok` when all of them are on disk and synced. Safe to drop.
+    ///
+    /// # Errors
+    /// When one of them is not: then the others may be sent all the same.
+    pub(crate) async fn keep(&self, parts: Vec<Packed>) -> Result<(), Refusal> {
+        let mut opened = self.spool.subscribe();
+        let spool = match opened.wait_for(Option::is_some).await {
+            Ok(spool) => spool.clone().expect("it was waited for"),
+            Err(_) => return Err(Refusal::Retry { after: None, why: "the exporter has ended".to_owned() }),
+        };
+        let storing = parts.into_iter().map(|Packed { key, parcel }| {
+            let spool = &spool;
+            async move { spool.store(&key, parcel).await }
+        });
+        futures_util::future::join_all(storing).await.into_iter().collect()
+    }
+
+    /// Opens the queue and delivers what is in it until asked to stop; then for as long as the destination takes it at once.
+    ///
+    /// # Errors
+    /// When the queue's folder cannot be used.
+    pub(crate) async fn run(&self, mut stop: Stop) -> Result<(), Fault> {
+        let spool = Arc::new(self.open().await?);
+        self.spool.send_replace(Some(spool.clone()));
+        let (hurry, _) = watch::channel(false);
+        let (mut couriers, mut known) = (FuturesUnordered::new(), Vec::new());
+        let tending = spool.tend();
+        tokio::pin!(tending);
+        loop {
+            for partition in spool.partitions() {
+                if !known.iter().any(|other| Arc::ptr_eq(other, &partition)) {
+                    known.push(partition.clone());
+                    couriers.push(self.courier(spool.clone(), partition, hurry.subscribe()));
+                }
+            }
+            // All arms are safe to drop.
+            tokio::select! {
+                () = stop.requested() => break,
+                () = spool.opening() => {}
+                Some(()) = couriers.next(), if !couriers.is_empty() => known.retain(|partition| !partition.is_gone()),
+                () = &mut tending => {}
+            }
+        }
+        hurry.send_replace(true);
+        let flushing = async { while couriers.next().await.is_some() {} };
+        tokio::time::timeout(FLUSH, flushing).await.ok();
+        drop(couriers);
+        self.spool.send_replace(None);
+        spool.close().await;
+        let kept: u64 = known.iter().map(|partition| partition.fill().items).sum();
+        if kept > 0 {
+            tracing::info!(
+                items = kept,
+                "the sending queue keeps what is not delivered; it is sent after the next start"
+            );
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Spool, Fault> {
+        let (folder, options) = (self.folder.clone(), self.options.clone());
+        let (clock, meters, health, name) =
+            (self.clock.clone(), self.meters.clone(), self.health.clone(), self.name.clone());
+        let opening =
+            tokio::task::spawn_blocking(move || Spool::open(&folder, options, &clock, &meters, &health, &name));
+        opening.await.map_err(|error| Fault::new("opening the queue broke off").caused_by(error))?
+    }
+
+    /// Delivers one partition, until it is gone, or the agent stops and the destination takes no more.
+    fn courier<'q>(
+        &'q self,
+        spool: Arc<Spool>,
+        partition: Arc<Partition>,
+        mut hurry: watch::Receiver<bool>,
+    ) -> BoxFuture<'q, ()> {
+        Box::pin(async move {
+            let (mut in_hand, mut ahead) = (FuturesUnordered::new(), VecDeque::new());
+            let mut stopped = false;
+            loop {
+                while !stopped && in_hand.len() < self.at_once {
+                    if ahead.is_empty() {
+                        ahead.extend(self.take(&partition).await);
+                    }
+                    let Some(stored) = ahead.pop_front() else { break };
+                    in_hand.push(self.send(&spool, &partition, stored, hurry.clone()));
+                }
+                let may_end = *hurry.borrow() || partition.is_gone();
+                if in_hand.is_empty() && (stopped || may_end) {
+                    return;
+                }
+                tokio::select! {
+                    Some(sent) = in_hand.next(), if !in_hand.is_empty() => stopped |= !sent,
+                    () = partition.arrival(), if !stopped && ahead.is_empty() && in_hand.len() < self.at_once => {}
+                    Ok(()) = hurry.changed() => {}
+                }
+            }
+        })
+    }
+
+    /// The next parcels. A disk that does not give them is asked again, and in the end left alone with what it has.
+    async fn take(&self, partition: &Arc<Partition>) -> Vec<Stored> {
+        for _ in 0..READS {
+            match partition.take(AHEAD).await {
+                Ok(taken) => return taken,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read the sending queue");
+                    self.clock.sleep(READ_AGAIN).await;
+                }
+            }
+        }
+        partition.give_up_segment();
+        Vec::new()
+    }
+
+    /// Sends one parcel, however long that takes. False when it was not: the agent stops.
+    async fn send(&self, spool: &Spool, partition: &Partition, stored: Stored, hurry: watch::Receiver<bool>) -> bool {
+        let parcel = Parcel {
+            signal: stored.signal,
+            body: (self.unpack)(stored.body.clone(), stored.encoding),
+            encoding: stored.encoding,
+            items: stored.items,
+            began: self.clock.now(),
+        };
+        let (signal, items, seq) = (stored.signal, stored.items, stored.seq);
+        match self.delivery.deliver_kept(parcel, &self.turns, hurry).await {
+            End::Taken(rejected) => self.counts.count(signal, items, rejected),
+            End::Refused(why) => {
+                spool.bury(stored, &why).await;
+                self.counts.count(signal, items, items);
+            }
+            End::Stopped => return false,
+        }
+        partition.done(seq);
+        true
+    }
+}
+
+impl Delivery {
+    /// Brings a parcel that is on disk to its destination, however many tries and however long that takes. Each try waits for its turn;
+    /// the time between tries does not.
+    async fn deliver_kept(&self, mut parcel: Parcel, turns: &Semaphore, mut hurry: watch::Receiver<bool>) -> End {
+        let items = parcel.items;
+        let mut retries = self.retries.clone().without_end();
+        loop {
+            let Ok(turn) = turns.acquire().await else { return End::Stopped };
+            let mut outcome = self.tries.clone().oneshot(parcel.clone()).await;
+            drop(turn);
+            let waiting = retries.retry(&mut parcel, &mut outcome);
+            let miss = match outcome {
+                Ok(taken) => return End::Taken(self.told(&taken, items)),
+                Err(miss) => miss,
+            };
+            let Some(waiting) = waiting else {
+                if let Some(more) = self.counts.told.dropping() {
+                    tracing::error!(error = %miss, items, unsaid = more, "Exporting failed. The batch becomes a dead letter.");
+                }
+                return End::Refused(short(&miss.to_string()));
+            };
+            tokio::select! {
+                () = waiting => {}
+                _ = hurry.wait_for(|hurry| *hurry) => return End::Stopped,
+            }
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The queue on disk before a scripted server, in stepped time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use pdata::{Attributes, Identity, Kind, Logs, Metric, Origin, SeriesTable};
+use pipeline::spool::{Kind as Holds, Offline};
+use pipeline::{Batch, Health, Stop, Stopper};
+use tokio::task::JoinHandle;
+
+use super::telemetry::gunzip;
+use super::*;
+
+/// An exporter that runs, with its queue in a folder.
+struct Rig {
+    exporter: Arc<Otlp>,
+    meters: Meters,
+    health: Health,
+    stopper: Stopper,
+    running: JoinHandle<()>,
+}
+
+impl Rig {
+    fn http(server: &Server, folder: &Path, yaml: &str) -> Self {
+        let yaml =
+            format!("endpoint: http://otel.example:4318\n{EXACT}sending_queue: {{storage: file_storage{yaml}}}\n");
+        let mut plan =
+            super::super::http::check(&section("otlp_http", &yaml)).unwrap_or_else(|wrong| panic!("{wrong}"));
+        plan.dial = server.dial();
+        let context = BuildContext { state: Some(folder.to_owned()), ..surroundings("otlp_http") };
+        Self::run(plan.ready(&context).unwrap(), context)
+    }
+
+    fn grpc(server: &Server, folder: &Path) -> Self {
+        let queue = "sending_queue: {storage: file_storage}\ncompression: zstd\n";
+        let yaml = format!("endpoint: otel.example:4317\ntls: {{insecure: true}}\n{EXACT}{queue}");
+        let mut plan =
+            super::super::grpc::check(&section("otlp_grpc", &yaml)).unwrap_or_else(|wrong| panic!("{wrong}"));
+        plan.dial = server.dial();
+        let context = BuildContext { state: Some(folder.to_owned()), ..surroundings("otlp_grpc") };
+        Self::run(plan.ready(&context).unwrap(), context)
+    }
+
+    fn run(exporter: Otlp, context: BuildContext) -> Self {
+        let exporter = Arc::new(exporter);
+        let (stopper, stop) = Stop::pair();
+        let ran = exporter.clone();
+        let running = tokio::spawn(async move { ran.run(stop).await.unwrap() });
+        Self { exporter, meters: context.meters, health: context.health, stopper, running }
+    }
+
+    async fn stop(self) {
+        self.stopper.stop();
+        self.running.await.unwrap();
+    }
+
+    fn count(&self, name: &str) -> u64 {
+        count(&self.meters, name)
+    }
+}
+
+/// A batch with a record of each of these tenants; its event names say which batch it is.
+fn records(id: usize, tenants: &[&str]) -> Batch {
+    let record = |tenant: &&str| pdata::LogRecord {
+        origin: Arc::new(Origin { resource: Attributes::from_pairs([("tenant", *tenant)]), ..Origin::default() }),
+        event_name: format!("{tenant}{id}").into(),
+        ..pdata::LogRecord::default()
+    };
+    Batch::new(Logs { records: tenants.iter().map(record).collect() }, NOW)
+}
+
+/// The event names in the bodies of the requests that the server took, in their order.
+fn arrived(server: &Server, took: impl Fn(&server::Seen) -> bool) -> Vec<String> {
+    let bodies = server.requests().into_iter().filter(took).map(|request| gunzip(&request.body));
+    let names = |body: Vec<u8>| {
+        let logs = pdata::otlp::decode_logs(&body).unwrap().data;
+        logs.records.iter().map(|record| record.event_name.to_string()).collect::<Vec<_>>()
+    };
+    bodies.flat_map(names).collect()
+}
+
+fn names(ids: std::ops::Range<usize>) -> Vec<String> {
+    ids.map(|id| format!("a{id}")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_on_disk_is_answered_for_and_sent_in_order_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let down = Server::http(vec![]).ill_for(secs(9999), Reply::Refuses);
+    let rig = Rig::http(&down, folder.path(), "");
+    for id in 0..20 {
+        rig.exporter.export(&records(id, &["a"])).await.unwrap();
+    }
+    tokio::time::sleep(secs(3600)).await;
+    assert_eq!(rig.count("weir_queue_stored_items"), 20);
+    assert_eq!(rig.count("otelcol_exporter_sent_log_records"), 0, "nothing is sent before it is");
+    assert_eq!(rig.count("weir_exporter_retries_exhausted"), 0, "its age means nothing on disk");
+    rig.stop().await;
+
+    let well = Server::http(vec![]);
+    let rig = Rig::http(&well, folder.path(), "");
+    rig.exporter.export(&records(20, &["a"])).await.unwrap();
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(arrived(&well, |_| true), names(0..21));
+    assert_eq!(rig.count("otelcol_exporter_sent_log_records"), 21);
+    assert_eq!((rig.count("weir_queue_replayed_items"), rig.count("weir_queue_stored_items")), (20, 1));
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn grpc_frames_what_the_disk_gives_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::grpc(vec![Reply::grpc(14)]);
+    let rig = Rig::grpc(&server, folder.path());
+    rig.exporter.export(&records(7, &["a"])).await.unwrap();
+    tokio::time::sleep(secs(60)).await;
+    let requests = server.requests();
+    assert_eq!(requests.len(), 2, "UNAVAILABLE once, then taken");
+    for request in requests {
+        assert_eq!((request.body[0], request.headers["grpc-encoding"].to_str().unwrap()), (1, "zstd"));
+        let body = super::telemetry::unzstd(&request.body[5..]);
+        assert_eq!(&*pdata::otlp::decode_logs(&body).unwrap().data.records[0].event_name, "a7");
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_will_never_be_taken_becomes_a_dead_letter_and_holds_back_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::http(vec![Reply::status(200), Reply::status(400), Reply::status(200)]);
+    let rig = Rig::http(&server, folder.path(), "");
+    for id in 0..3 {
+        rig.exporter.export(&records(id, &["a"])).await.unwrap();
+    }
+    tokio::time::sleep(secs(1)).await;
+    assert_eq!(arrived(&server, |_| true), names(0..3));
+    assert_eq!(rig.count("otelcol_exporter_sent_log_records"), 2);
+    assert_eq!(rig.count("otelcol_exporter_send_failed_log_records"), 1);
+    assert_eq!(rig.count("weir_queue_dead_letter_items"), 1);
+    let mut dead = Vec::new();
+    let offline = Offline::open(folder.path()).unwrap();
+    let mut keep = |_: &str, stored: pipeline::spool::Stored| {
+        dead.push((stored.note, gunzip(&stored.body)));
+        Ok(())
+    };
+    offline.read(Holds::DeadLetters, None, &mut keep).unwrap();
+    assert_eq!(dead.len(), 1);
+    assert!(dead[0].0.contains("Status Code 400"), "{}", dead[0].0);
+    assert_eq!(&*pdata::otlp::decode_logs(&dead[0].1).unwrap().data.records[0].event_name, "a1");
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_is_refused_or_floods_holds_back_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::http(vec![]).refusing(b"noisy", Reply::with(429, "retry-after", "600"));
+    let queue = ", num_consumers: 1, partition: {by: tenant, queue_size: 1MiB}, queue_size: 8MiB";
+    let rig = Rig::http(&server, folder.path(), queue);
+    let mut refused = 0;
+    for id in 0..40 {
+        // One batch, three tenants: each has its part in a queue of its own.
+        let flood = rig.exporter.export(&records(id, &["noisy", "a", "noisy", "b"])).await;
+        refused += usize::from(flood.is_err());
+        tokio::time::sleep(secs(1)).await;
+    }
+    assert_eq!(refused, 0);
+    let took = |request: &server::Seen| !gunzip(&request.body).windows(5).any(|window| window == b"noisy");
+    let names = arrived(&server, took);
+    let of = |tenant: &str| names.iter().filter(|name| name.starts_with(tenant)).cloned().collect::<Vec<_>>();
+    assert_eq!(of("a"), (0..40).map(|id| format!("a{id}")).collect::<Vec<_>>());
+    assert_eq!(of("b").len(), 40);
+    let noisy = server.requests().len() - names.len();
+    assert_eq!(noisy, 1, "the delay that it was told is kept, and opens no breaker for the others");
+    assert_eq!(rig.count("otelcol_exporter_sent_log_records"), 80);
+    assert_eq!(rig.health.complaint(), None);
+    rig.stop().await;
+    let held = Offline::open(folder.path()).unwrap().list().unwrap();
+    let held: Vec<_> = held.into_iter().filter(|listed| listed.holding.batches > 0).collect();
+    assert_eq!((held.len(), held[0].key.as_str(), held[0].holding.items), (1, "noisy", 80));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_sends_what_the_destination_takes_and_keeps_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::http(vec![]);
+    let rig = Rig::http(&server, folder.path(), "");
+    let table = SeriesTable::with_defaults();
+    let mut metrics = pdata::Metrics::new(table.pin());
+    let series = table.intern(Identity {
+        origin: Arc::default(),
+        metric: Arc::new(Metric::new("m", Kind::Gauge)),
+        attributes: Attributes::default(),
+    });
+    pipeline::testing::push(&mut metrics, &series, pdata::Number::Int(1), 1);
+    rig.exporter.export(&Batch::new(metrics, NOW)).await.unwrap();
+    rig.stop().await;
+    assert_eq!(server.requests().len(), 1);
+
+    let hanging = Server::http(vec![]).ill_for(secs(9999), Reply::Hangs);
+    let rig = Rig::http(&hanging, folder.path(), "");
+    rig.exporter.export(&records(1, &["a"])).await.unwrap();
+    let began = tokio::time::Instant::now();
+    rig.stop().await;
+    assert!(began.elapsed() <= secs(3), "{:?}", began.elapsed());
+    assert_eq!(Offline::open(folder.path()).unwrap().list().unwrap()[0].holding.items, 1);
+}
+
+/// Some minutes of illness at a thousand records a second, then health.
+async fn outage(minutes: u64, reply: Reply, what: &str) {
+    const EVENTS: u64 = 1000;
+    let folder = tempfile::tempdir().unwrap();
+    let span = secs(minutes * 60);
+    let server = Server::http(vec![]).ill_for(span, reply).counting();
+    let rig = Rig::http(&server, folder.path(), ", block_on_overflow: true");
+    let began = tokio::time::Instant::now();
+    let resident = resident();
+    let tenants = ["a"; EVENTS as usize];
+    let batches = minutes * 60;
+    for id in 0..batches {
+        tokio::time::sleep_until(began + secs(id)).await;
+        rig.exporter.export(&records(id as usize, &tenants)).await.unwrap();
+    }
+    let grown = self::resident().saturating_sub(resident);
+    assert!(grown <= 8 << 20, "{what}: {} KiB more memory", grown >> 10);
+    let total = batches * EVENTS;
+    let catching_up = tokio::time::Instant::now();
+    while rig.count("otelcol_exporter_sent_log_records") < total {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(catching_up.elapsed() < span / 5, "{what}: catches up in a fifth of the time");
+    }
+    let (seen, order) = server.counted();
+    assert!(order, "{what}: in the order of their first delivery");
+    assert_eq!(seen, total, "{what}: each arrives, once");
+    let tries = server.tries_in(span);
+    assert!(tries as u64 <= minutes * 60 / 9, "{what}: {tries} tries");
+    rig.stop().await;
+}
+
+/// Bytes of memory that this process has.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    status.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or(0) * 4096
+}
+
+/// `WEIR_TEST_OUTAGE_MINUTES=360` for the whole of it.
+fn minutes() -> u64 {
+    std::env::var("WEIR_TEST_OUTAGE_MINUTES").ok().and_then(|minutes| minutes.parse().ok()).unwrap_or(5)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_every_kind_loses_nothing_takes_no_memory_and_is_caught_up_with() {
+    let illnesses = [
+        ("refuses", Reply::Refuses),
+        ("hangs", Reply::Hangs),
+        ("breaks off", Reply::Breaks),
+        ("503 with a delay", Reply::with(503, "retry-after", "30")),
+        ("429 with a delay", Reply::with(429, "retry-after", "30")),
+        ("401", Reply::status(401)),
+    ];
+    // One after another, in one process: what one leaves behind would show in the next.
+    for (what, reply) in illnesses {
+        outage(minutes(), reply, what).await;
+    }
+}

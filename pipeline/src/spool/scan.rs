@@ -1,0 +1,114 @@
+//! What a folder holds when it is opened: which segments, what is in them, how far each partition is delivered.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+
+use super::folder::Folder;
+use super::partition::Segment;
+use super::walk::{Step, Walk, key_of, payload};
+
+/// One partition as it was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) key: Option<String>,
+    pub(super) segments: Vec<Segment>,
+    /// Segments in which nothing is left.
+    pub(super) finished: Vec<u64>,
+    pub(super) delivered: u64,
+    pub(super) last: u64,
+}
+
+/// How well a scan looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Heads everywhere; payloads where a crash may have torn them, in the newest segment. The others are checked when they are read.
+    Quick,
+    /// Everything.
+    Whole,
+}
+
+/// What is wrong in a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    pub(super) prefix: String,
+    pub(super) first: u64,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
+
+/// Scans all partitions, by prefix.
+pub(super) fn scan(folder: &Folder, look: Look, wrong: &mut Vec<Wrong>) -> io::Result<BTreeMap<String, Found>> {
+    let mut all: BTreeMap<String, Found> = BTreeMap::new();
+    let segments = folder.segments()?;
+    let newest: BTreeMap<&String, u64> = segments.iter().map(|(prefix, first)| (prefix, *first)).collect();
+    for (prefix, first) in &segments {
+        let found = all.entry(prefix.clone()).or_insert_with(|| {
+            let delivered = folder.position(prefix);
+            Found { delivered, last: delivered, ..Found::default() }
+        });
+        let newest = newest.get(prefix) == Some(first);
+        let file = match File::open(folder.segment(prefix, *first)) {
+            // Delivered and deleted meanwhile by the agent that runs.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        if let Some((key, _)) = key_of(&file)? {
+            found.key.get_or_insert(key);
+        }
+        let scanned = scan_segment(&file, *first, found, newest || look == Look::Whole)?;
+        for (from, to) in scanned.wrong {
+            wrong.push(Wrong { prefix: prefix.clone(), first: *first, from, to });
+        }
+        if scanned.segment.batches == 0 {
+            found.finished.push(*first);
+        } else {
+            found.segments.push(scanned.segment);
+        }
+    }
+    Ok(all)
+}
+
+struct Scanned {
+    segment: Segment,
+    wrong: Vec<(u64, u64)>,
+}
+
+fn scan_segment(file: &File, first: u64, found: &mut Found, payloads: bool) -> io::Result<Scanned> {
+    let mut walk = Walk::new(file)?;
+    let mut segment = Segment::new(first, walk.at);
+    let mut odd = Vec::new();
+    segment.closed = true;
+    loop {
+        match walk.step()? {
+            Step::End => break,
+            Step::Damaged { from, to } => odd.push((from, to)),
+            Step::Frame(head, at) => {
+                segment.sure = segment.sure.max(u64::from(head.sure));
+                if payloads && payload(file, &head, at)?.is_none() {
+                    odd.push((at, at + head.frame()));
+                    continue;
+                }
+                segment.end = walk.at;
+                if head.seq <= found.last {
+                    if segment.batches == 0 {
+                        segment.begin = walk.at;
+                    }
+                    continue;
+                }
+                found.last = head.seq;
+                segment.last = head.seq;
+                if segment.batches == 0 {
+                    segment.oldest = head.time;
+                }
+                segment.batches += 1;
+                segment.items += u64::from(head.items);
+            }
+        }
+    }
+    // All that is broken before this was on disk when something after it was written.
+    let sure = segment.sure;
+    segment.end = segment.end.max(odd.iter().filter(|(from, _)| *from < sure).map(|(_, to)| *to).max().unwrap_or(0));
+    let wrong = odd.into_iter().filter(|(from, _)| *from < sure).collect();
+    Ok(Scanned { segment, wrong })
+}
