@@ -3,11 +3,15 @@
 //! The tally counts a thread, and the test runner gives each test its own.
 
 use exporters::prometheus::Exposition;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use http::{HeaderMap, HeaderValue};
 use pdata::{Kind, Metrics, Number, SeriesTable, UnixNanos};
 use pipeline::Batch;
 use pipeline::testing::{identity, push};
 use processors::bench::{Bench, CHAINS, Collide};
 use receivers::bench::RowsToPoints;
+use receivers::webhook_measure::Verification;
+use sha2::Sha256;
 
 #[global_allocator]
 static TALLY: tally::Tally = tally::Tally;
@@ -84,4 +88,30 @@ fn rows_of_known_series_allocate_pages_and_nothing_per_row() {
     let (read, allocated) = tally::allocated(|| rows.read(|page| points += page.points.len()).unwrap());
     assert_eq!((read, points), (POINTS as u64, POINTS));
     assert!(allocated.count <= 64, "{allocated:?} for {POINTS} rows");
+}
+
+#[test]
+fn a_signature_is_verified_without_allocating() {
+    const BODY: &[u8] = &[b'x'; 600];
+    let yaml = "verify: {scheme: cycles, secrets: [another-secret-of-some-length, the-secret-of-the-sender]}";
+    let verification = Verification::new(yaml).expect("it is right");
+    let header = |secret: &str| {
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any length will do");
+        mac.update(BODY);
+        let code: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut headers = HeaderMap::new();
+        let value = HeaderValue::from_str(&format!("sha256={code}")).expect("plain text");
+        headers.insert("x-cycles-signature", value);
+        headers
+    };
+    for (secret, expected) in
+        [("the-secret-of-the-sender", Ok(Some(1))), ("a-secret-that-nobody-here-has", Err("signature_bad"))]
+    {
+        let headers = header(secret);
+        let verify = || verification.verify(&headers, BODY, UnixNanos(1)).map(|proof| proof.key);
+        // The first time a key fits, its count is made.
+        assert_eq!(verify(), expected);
+        let (found, allocated) = tally::allocated(verify);
+        assert_eq!((found, allocated.count), (expected, 0), "{secret}");
+    }
 }
