@@ -3,6 +3,7 @@
 #   prometheus, promtool       the scraper itself, and its linter
 #   prometheus-pushgateway     a consistency check over whole bodies
 #   pgbouncer                  PostgreSQL behind transaction pooling
+#   mariadbd, mariadb          MariaDB, its installer and its client
 #   prometheus_client          a strict OpenMetrics 1.0 parser (PyPI)
 #   fluxgate, pybreaker        libraries whose breakers weir tells of (PyPI)
 # Programs on the PATH are used as they are. Missing ones come from Debian's packages, unpacked into target/judges: nothing is
@@ -35,7 +36,7 @@ unpack() {
   say "unpacking Debian's $1"
   local work
   work=$(mktemp -d "$home/download.XXXXXX")
-  (cd "$work" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" "$1" >&2 && dpkg-deb -x ./*.deb "$home/root") \
+  (cd "$work" && apt-get download -qq -o APT::Sandbox::User="$(id -un)" "$1" >&2 && dpkg-deb -x ./*.deb "${home_root:-$home/root}") \
     || { rm -rf "$work"; die "cannot download Debian's package $1: install $1 and run again"; }
   rm -rf "$work"
 }
@@ -78,6 +79,26 @@ if [ ! -x "$home/bin/pgbouncer" ]; then
   fi
 fi
 
+# MariaDB's programs find each other, their messages and their plugins under one folder, so Debian's are unpacked whole, even where some
+# other version is installed. A service that Debian would start is none of ours.
+mariadb=$home/mariadb
+if [ ! -x "$home/bin/mariadb-install-db" ]; then
+  for package in mariadb-server-core mariadb-client-core liburing2 libaio1 libnuma1 libedit2 libncurses6 libsystemd0 libpcre2-8-0; do
+    apt_lists "$package"
+    home_root=$mariadb unpack "$package"
+  done
+  libraries=$mariadb/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || gcc -print-multiarch)
+  script() {
+    printf '#!/bin/sh\nLD_LIBRARY_PATH=%s:%s exec %s "$@" %s\n' \
+      "$libraries" "$mariadb/lib/$(basename "$libraries")" "$2" "${3:-}" > "$home/bin/$1.new"
+    chmod +x "$home/bin/$1.new"
+    mv "$home/bin/$1.new" "$home/bin/$1"
+  }
+  script mariadb "$mariadb/usr/bin/mariadb"
+  script mariadbd "$mariadb/usr/sbin/mariadbd" "--basedir=$mariadb/usr"
+  script mariadb-install-db "sh $mariadb/usr/bin/mariadb-install-db" "--basedir=$mariadb/usr"
+fi
+
 if ! "$home/venv/bin/python" -c 'import prometheus_client.openmetrics.parser' 2>/dev/null; then
   rm -rf "$home/venv"
   if ! python3 -m venv "$home/venv" 2>/dev/null; then
@@ -113,7 +134,7 @@ libraries fluxgate-0.6.1 fluxgate==0.6.1 "$client"
 libraries fluxgate-0.9.4 fluxgate==0.9.4 "$client"
 libraries pybreaker pybreaker==1.4.1
 
-for program in prometheus promtool prometheus-pushgateway pgbouncer; do
+for program in prometheus promtool prometheus-pushgateway pgbouncer mariadb mariadbd; do
   "$home/bin/$program" --version >/dev/null 2>&1 || die "$home/bin/$program does not run"
 done
 say "ready: $("$home/bin/promtool" --version 2>&1 | head -n 1)"

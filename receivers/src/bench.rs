@@ -33,8 +33,8 @@ impl RowsToPoints {
         let checked = check(&section).map_err(|problems| problems.to_string())?;
         let path = match &checked.targets.first().ok_or("there is no database")?.database {
             Database::Sqlite(path) => path.absolute(),
-            #[cfg(feature = "sql-postgres")]
-            Database::Postgres(_) => return Err("this benchmark reads SQLite".to_owned()),
+            #[cfg(feature = "sql-server")]
+            _ => return Err("this benchmark reads SQLite".to_owned()),
         };
         let here = Here::open(path, checked.max_cell_bytes).map_err(|error| error.why)?;
         let query = checked.queries.into_iter().next().ok_or("there is no query")?;

@@ -7,11 +7,11 @@ use pipeline::{Factory, Receiver};
 pub mod bench;
 #[cfg(feature = "breaker")]
 mod breaker;
-#[cfg(any(feature = "breaker", feature = "webhook", feature = "sql-sqlite", feature = "sql-postgres"))]
+#[cfg(any(feature = "breaker", feature = "webhook", feature = "sql-sqlite", feature = "sql-server"))]
 mod events;
 #[cfg(feature = "otlp")]
 mod otlp;
-#[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+#[cfg(any(feature = "sql-sqlite", feature = "sql-server"))]
 mod sql_query;
 #[cfg(feature = "webhook")]
 mod webhook;
@@ -24,7 +24,7 @@ pub use webhook::measure as webhook_measure;
 
 /// The receivers of this build.
 pub const ALL: &[Factory<dyn Receiver>] = &[
-    #[cfg(any(feature = "sql-sqlite", feature = "sql-postgres"))]
+    #[cfg(any(feature = "sql-sqlite", feature = "sql-server"))]
     sql_query::FACTORY,
     #[cfg(feature = "breaker")]
     breaker::FACTORY,

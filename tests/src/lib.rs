@@ -10,6 +10,7 @@ pub mod exposition;
 pub mod http;
 mod inventory;
 pub mod judges;
+pub mod mariadb;
 pub mod postgres;
 mod process;
 mod prometheus;
@@ -20,6 +21,7 @@ mod wait;
 mod weir;
 
 pub use inventory::{Inventory, Traffic};
+pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Target, Value};
 pub use random::Random;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::process::{Process, free_addresses};
+use crate::process::{Process, free_addresses, is_root};
 use crate::{PATIENCE, within};
 
 /// A running server. It is shut down, and its files are removed, when this is dropped.
@@ -288,10 +288,6 @@ impl Drop for Session {
         self.0.kill().ok();
         self.0.wait().ok();
     }
-}
-
-fn is_root() -> bool {
-    std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
 }
 
 /// Where the server's programs are: Debian keeps them off the PATH, one folder a version.

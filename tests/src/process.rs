@@ -101,3 +101,8 @@ pub(crate) fn folder(prefix: &str) -> tempfile::TempDir {
     std::fs::create_dir_all(&home).expect("target/ is writable");
     tempfile::Builder::new().prefix(prefix).tempdir_in(home).expect("target/ is writable")
 }
+
+/// Whether root runs the tests.
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
+}

@@ -22,7 +22,7 @@ pub(crate) struct Checked {
     /// At least one.
     pub(crate) targets: Vec<Target>,
     /// Statements at the beginning of each collection.
-    #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files have no settings"))]
+    #[cfg_attr(not(feature = "sql-server"), expect(dead_code, reason = "files have no settings"))]
     pub(crate) session: Vec<Box<str>>,
     pub(crate) max_cell_bytes: u64,
     pub(crate) connections: usize,

@@ -24,7 +24,7 @@ pub(crate) struct Place<'a> {
 }
 
 /// The drivers of the Collector that this version does not have.
-const OTHER_DRIVERS: &[&str] = &["mysql", "snowflake", "sqlserver", "hdb", "oracle", "tds", "clickhouse"];
+const OTHER_DRIVERS: &[&str] = &["snowflake", "sqlserver", "hdb", "oracle", "tds", "clickhouse"];
 
 impl Check<'_> {
     /// The databases. Empty only beside a problem.
@@ -77,7 +77,18 @@ impl Check<'_> {
     /// The database at a place, if that is in order. `at`: what stands before its keys.
     fn database(&mut self, at: &str, place: &Place<'_>) -> Option<Database> {
         match self.settings.driver.as_str() {
-            "postgres" => self.server(at, place),
+            #[cfg(feature = "sql-postgres")]
+            "postgres" => {
+                let parsed = self.server(at, place, "postgres://user@host/database", super::postgres::Dsn::parse);
+                parsed.map(|dsn| Database::Postgres(Box::new(dsn)))
+            }
+            #[cfg(feature = "sql-mysql")]
+            "mysql" => {
+                let parsed = self.server(at, place, "user@tcp(host:3306)/database", super::mysql::Dsn::parse);
+                parsed.map(|dsn| Database::MySql(Box::new(dsn)))
+            }
+            // It was told already.
+            driver if DRIVERS.iter().any(|(known, _, built)| *known == driver && !built) => None,
             // Mistakes in an unknown driver's datasource are found as those of a file, which needs one.
             _ => self.file(at, place),
         }
@@ -87,6 +98,7 @@ impl Check<'_> {
         let near = |part: &str| driver.to_ascii_lowercase().contains(part);
         let did_you_mean = match driver {
             _ if near("sqlite") => Some("did you mean `sqlite`?"),
+            _ if near("mysql") || near("maria") => Some("did you mean `mysql`?"),
             _ if near("postgres") || near("pgx") || driver == "pg" => Some("did you mean `postgres`?"),
             _ => None,
         };
@@ -102,33 +114,32 @@ impl Check<'_> {
 
     /// Keys that only some drivers have.
     fn driver_specific(&mut self) {
-        let is_postgres = self.settings.driver == "postgres";
-        if !is_postgres && !self.settings.session.is_empty() {
-            self.help("session", "'session' needs the driver postgres", "leave it out");
-        }
+        let is_server = matches!(self.settings.driver.as_str(), "postgres" | "mysql");
         let files = self.settings.targets.iter().map(|target| &target.password_file);
-        if !is_postgres && files.chain([&self.settings.password_file]).any(Option::is_some) {
-            self.help("password_file", "'password_file' needs the driver postgres", "leave it out");
-        }
-        if !is_postgres && self.settings.for_each.is_some() {
-            self.help("for_each", "'for_each' needs the driver postgres", "leave it out");
+        let written = [
+            ("session", !self.settings.session.is_empty()),
+            ("password_file", files.chain([&self.settings.password_file]).any(Option::is_some)),
+            ("for_each", self.settings.for_each.is_some()),
+        ];
+        for (key, _) in written.into_iter().filter(|(_, written)| *written && !is_server) {
+            self.help(key, format!("'{key}' needs the driver postgres or mysql"), "leave it out");
         }
         for (index, statement) in self.settings.session.iter().enumerate() {
-            let first = statement.split_whitespace().next().unwrap_or("").to_ascii_lowercase();
-            let sets = first == "set" || first == "select" && statement.contains("set_config");
+            let key = format!("session[{index}]");
             let mut parameters = statement.split('$').skip(1);
             if self.settings.for_each.is_none() && parameters.any(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
             {
                 let help = "its columns are $1, $2, …; in YAML a dollar is written $$";
-                self.help(&format!("session[{index}]"), "'session' has parameters, which come from 'for_each'", help);
+                self.help(&key, "'session' has parameters, which come from 'for_each'", help);
             }
-            let characteristics = statement.to_ascii_lowercase().contains("characteristics");
-            if !sets || characteristics || statement.contains('\0') {
-                self.help(
-                    &format!("session[{index}]"),
-                    "'session' holds a statement that sets nothing",
-                    "write `SET name = value` or `select set_config('name', 'value', true)`; each holds for one collection",
-                );
+            let checked = match self.settings.driver.as_str() {
+                #[cfg(feature = "sql-mysql")]
+                "mysql" => super::mysql::check_session(statement),
+                "postgres" => check_session(statement),
+                _ => Ok(()),
+            };
+            if let Err((message, help)) = checked {
+                self.help(&key, message, help);
             }
         }
     }
@@ -161,9 +172,14 @@ impl Check<'_> {
         None
     }
 
-    #[cfg(feature = "sql-postgres")]
-    fn server(&mut self, at: &str, place: &Place<'_>) -> Option<Database> {
-        use super::postgres::{Dsn, Mistake};
+    #[cfg(feature = "sql-server")]
+    fn server<T>(
+        &mut self,
+        at: &str,
+        place: &Place<'_>,
+        example: &str,
+        parse: impl FnOnce(Place<'_>) -> Result<T, super::server::Mistake>,
+    ) -> Option<T> {
         if !place.datasource.is_empty() {
             self.excluded_by_datasource(at, place);
         }
@@ -172,24 +188,33 @@ impl Check<'_> {
         let missing: Vec<&str> = missing.map(|(key, _)| key).collect();
         for key in &missing {
             let message = format!("'{key}' or 'datasource' must be specified");
-            self.help(&format!("{at}{key}"), message, "such as datasource: postgres://user@host/database");
+            self.help(&format!("{at}{key}"), message, format!("such as datasource: {example}"));
         }
         if !missing.is_empty() {
             return None;
         }
-        match Dsn::parse(*place) {
-            Ok(dsn) => Some(Database::Postgres(Box::new(dsn))),
-            Err(Mistake { key, message, help }) => {
+        match parse(*place) {
+            Ok(dsn) => Some(dsn),
+            Err(super::server::Mistake { key, message, help }) => {
                 self.help(&format!("{at}{key}"), message, help);
                 None
             }
         }
     }
+}
 
-    #[cfg(not(feature = "sql-postgres"))]
-    fn server(&mut self, _: &str, _: &Place<'_>) -> Option<Database> {
-        None
+/// What is wrong with a statement of `session` for PostgreSQL, and what would do.
+fn check_session(statement: &str) -> Result<(), (String, &'static str)> {
+    let first = statement.split_whitespace().next().unwrap_or("").to_ascii_lowercase();
+    let sets = first == "set" || first == "select" && statement.contains("set_config");
+    let characteristics = statement.to_ascii_lowercase().contains("characteristics");
+    if sets && !characteristics && !statement.contains('\0') {
+        return Ok(());
     }
+    Err((
+        "'session' holds a statement that sets nothing".to_owned(),
+        "write `SET name = value` or `select set_config('name', 'value', true)`; each holds for one collection",
+    ))
 }
 
 impl<'a> Place<'a> {

@@ -45,13 +45,13 @@ pub(crate) struct Counting {
 
 impl CountedMetric {
     /// The columns that it names.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(crate) fn columns(&self) -> impl Iterator<Item = &str> {
         self.attributes.iter().map(|attribute| &*attribute.column).chain(self.number())
     }
 
     /// The column that must be a number.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(crate) fn number(&self) -> Option<&str> {
         match &self.value {
             NewRows::Count => None,

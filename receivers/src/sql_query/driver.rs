@@ -16,6 +16,9 @@ pub(crate) enum Database {
     /// A server.
     #[cfg(feature = "sql-postgres")]
     Postgres(Box<super::postgres::Dsn>),
+    /// A server.
+    #[cfg(feature = "sql-mysql")]
+    MySql(Box<super::mysql::Dsn>),
 }
 
 impl Database {
@@ -26,6 +29,8 @@ impl Database {
             Self::Sqlite(path) => Some(path.absolute()),
             #[cfg(feature = "sql-postgres")]
             Self::Postgres(_) => None,
+            #[cfg(feature = "sql-mysql")]
+            Self::MySql(_) => None,
         }
     }
 
@@ -36,6 +41,8 @@ impl Database {
             Self::Sqlite(_) => 0,
             #[cfg(feature = "sql-postgres")]
             Self::Postgres(dsn) => dsn.servers(),
+            #[cfg(feature = "sql-mysql")]
+            Self::MySql(dsn) => dsn.servers(),
         }
     }
 }
@@ -44,6 +51,7 @@ impl Database {
 pub(crate) const DRIVERS: &[(&str, &str, bool)] = &[
     ("sqlite", "receiver-sql-sqlite", cfg!(feature = "sql-sqlite")),
     ("postgres", "receiver-sql-postgres", cfg!(feature = "sql-postgres")),
+    ("mysql", "receiver-sql-mysql", cfg!(feature = "sql-mysql")),
 ];
 
 /// A driver for a database. Nothing is opened or connected before the first read.
@@ -65,7 +73,17 @@ pub(crate) fn open(checked: &Checked, target: &Target, clock: Clock) -> Arc<dyn 
                 max_cell_bytes: checked.max_cell_bytes,
                 connections: checked.connections,
             };
-            Arc::new(super::postgres::Postgres::new(setup, clock))
+            Arc::new(super::postgres::open(setup, clock))
+        }
+        #[cfg(feature = "sql-mysql")]
+        Database::MySql(dsn) => {
+            let setup = super::mysql::Setup {
+                dsn: (**dsn).clone(),
+                session: checked.session.clone(),
+                max_cell_bytes: checked.max_cell_bytes,
+                connections: checked.connections,
+            };
+            Arc::new(super::mysql::open(setup, clock))
         }
     }
 }

@@ -6,18 +6,18 @@ use pdata::{SeriesTable, UnixNanos};
 use pipeline::mapping::{Cell, LogRule, MapError, Mapper, MapperRules, Record};
 
 use super::pages::{Handed, Pages};
-#[cfg(feature = "sql-postgres")]
+#[cfg(feature = "sql-server")]
 use super::pages::{TIED_ROWS, tied};
 use super::source::ReadError;
 #[cfg(feature = "sql-postgres")]
 use super::track::late::{Horizon, Scope};
-#[cfg(feature = "sql-postgres")]
+#[cfg(feature = "sql-server")]
 use super::track::progress::Progress;
 
 /// What takes the rows of one query. It goes with the query to where its driver reads, and comes back.
 pub(crate) struct Intake {
     pub(crate) mapper: Mapper,
-    #[cfg_attr(not(feature = "sql-postgres"), expect(dead_code, reason = "files know their types cell by cell"))]
+    #[cfg_attr(not(feature = "sql-server"), expect(dead_code, reason = "files know their types cell by cell"))]
     pub(super) rules: Arc<MapperRules>,
     pub(crate) pages: Pages,
     /// In place of all rules.
@@ -65,7 +65,7 @@ impl Intake {
     }
 
     /// Whether rows are taken as they are.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(super) fn takes_rows(&self) -> bool {
         self.rows.is_some()
     }
@@ -77,7 +77,7 @@ impl Intake {
         !names.is_empty() && self.begin(&names, time).is_ok()
     }
 
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     /// The rules of its log records.
     pub(super) fn log_rules(&self) -> &[LogRule] {
         self.pages.rules()
@@ -126,13 +126,16 @@ impl Intake {
     }
 
     /// Whether the parameter at this place is a number, for drivers that bind by type.
-    #[cfg_attr(not(feature = "sql-sqlite"), expect(dead_code, reason = "servers work out the types of parameters"))]
+    #[cfg_attr(
+        not(any(feature = "sql-sqlite", feature = "sql-mysql")),
+        expect(dead_code, reason = "PostgreSQL works out the types of parameters")
+    )]
     pub(crate) fn binds_number(&self, parameter: usize) -> bool {
         self.pages.progress.as_ref().is_some_and(|progress| progress.binds_number(parameter))
     }
 
     /// Hands a full page over, for drivers that read in a task. Waits while those before it are under way: the query's time runs.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(crate) async fn hand_over(&mut self) -> Result<(), ReadError> {
         self.pages.hand_over().await
     }
@@ -144,14 +147,9 @@ impl Intake {
     }
 }
 
-/// For drivers whose servers tell who could still commit.
-#[cfg(feature = "sql-postgres")]
+/// For drivers whose servers are told how many rows are wanted.
+#[cfg(feature = "sql-server")]
 impl Intake {
-    /// Who must be waited for, where rows that are committed late must not be missed.
-    pub(crate) fn scope(&self) -> Option<Scope> {
-        self.pages.progress.as_ref().and_then(Progress::scope)
-    }
-
     /// How many rows to ask for; 0: all of them. Some more than are wanted, to see where the rows with the last mark end.
     pub(crate) fn limit(&self) -> u32 {
         let wanted = self.pages.progress.as_ref().and_then(Progress::max_rows);
@@ -165,6 +163,15 @@ impl Intake {
             Some(progress) if !progress.enough => Err(MapError::Rule(tied())),
             _ => Ok(()),
         }
+    }
+}
+
+/// For drivers whose servers tell who could still commit.
+#[cfg(feature = "sql-postgres")]
+impl Intake {
+    /// Who must be waited for, where rows that are committed late must not be missed.
+    pub(crate) fn scope(&self) -> Option<Scope> {
+        self.pages.progress.as_ref().and_then(Progress::scope)
     }
 
     /// What the server says before the rows are read.

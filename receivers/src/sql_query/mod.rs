@@ -29,11 +29,15 @@ mod each;
 mod group;
 mod health;
 pub(crate) mod intake;
+#[cfg(feature = "sql-mysql")]
+mod mysql;
 mod pages;
 #[cfg(feature = "sql-postgres")]
 mod postgres;
 mod query;
 mod schedule;
+#[cfg(feature = "sql-server")]
+mod server;
 mod settings;
 mod singleton;
 mod source;
@@ -41,7 +45,7 @@ mod source;
 pub(crate) mod sqlite;
 mod track;
 mod vitals;
-#[cfg(feature = "sql-postgres")]
+#[cfg(feature = "sql-server")]
 mod want;
 
 use std::sync::Arc;
@@ -67,7 +71,7 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) const FACTORY: Factory<dyn Receiver> = Factory {
     kind: "sql_query",
     aliases: &[],
-    about: "Reads databases with SQL (SQLite, PostgreSQL) by interval or on every scrape",
+    about: "Reads databases with SQL (SQLite, PostgreSQL, MySQL, MariaDB) by interval or on every scrape",
     plan,
     schema: || schemars::schema_for!(settings::Settings),
 };

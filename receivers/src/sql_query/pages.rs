@@ -7,7 +7,7 @@ use pipeline::mapping::{LogMapper, LogRule, MapError, Record, Unread};
 use pipeline::state::Entry;
 use tokio::sync::mpsc;
 
-#[cfg(feature = "sql-postgres")]
+#[cfg(feature = "sql-server")]
 use super::counting::CountedMetric;
 use super::counting::Counting;
 use super::source::{ReadError, Reason};
@@ -91,7 +91,7 @@ impl Pages {
     }
 
     /// What it counts.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(crate) fn counted(&self) -> &[CountedMetric] {
         self.counting.as_ref().map_or(&[], Counting::metrics)
     }
@@ -179,7 +179,7 @@ impl Pages {
     ///
     /// # Errors
     /// When nobody takes it any more.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(crate) async fn hand_over(&mut self) -> Result<(), ReadError> {
         let Some(page) = self.ready.take() else { return Ok(()) };
         let Some(to) = &self.to else { return Err(gone()) };

@@ -160,7 +160,7 @@ fn mistakes_are_told_in_the_collectors_words() {
     };
     assert_eq!(with("driver", ""), ["'driver' cannot be empty"]);
     assert_eq!(with("driver", "driver: sqlite3"), ["unsupported driver: sqlite3"]);
-    assert_eq!(with("driver", "driver: mysql"), ["unsupported driver: mysql is not in this version of weir yet"]);
+    assert_eq!(with("driver", "driver: oracle"), ["unsupported driver: oracle is not in this version of weir yet"]);
     assert_eq!(with("datasource", ""), ["'host' or 'datasource' must be specified"]);
     assert_eq!(
         with("-", "host: h\nport: 5432"),
@@ -207,7 +207,7 @@ fn mistakes_of_targets_name_the_target() {
     found.sort();
     assert_eq!(found, lease);
     assert_eq!(targets("datasource: x.db\nsingleton: file_lock\nlock_file: ''"), ["'lock_file' cannot be empty"]);
-    assert_eq!(targets("datasource: x.db\nsession: [set a = 1]"), ["'session' needs the driver postgres"]);
+    assert_eq!(targets("datasource: x.db\nsession: [set a = 1]"), ["'session' needs the driver postgres or mysql"]);
 }
 
 #[cfg(feature = "sql-postgres")]

@@ -1,22 +1,21 @@
 //! From an address to a server that is ready: socket, TLS, log-in.
 
-use pipeline::net::client::Io;
+use pipeline::net::client::{Io, Wrong};
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::decode::Bytes;
-use super::dsn::{Dsn, Host};
+use super::dsn::Dsn;
 use super::error::{ServerError, Trouble};
 use super::out::{Out, SSL_REQUEST};
-use super::tls::{self, SslMode};
 use super::wire::Wire;
-use crate::sql_query::source::{ReadError, Reason};
+use crate::sql_query::server::{Host, SslMode, unavailable};
 
 /// What a server gave us to cancel with, and where it listens.
 #[derive(Clone, Debug)]
-pub(super) struct CancelKey {
+pub(crate) struct CancelKey {
     host: Host,
     process: i32,
     secret: i32,
@@ -55,10 +54,6 @@ pub(super) async fn cancel(dsn: &Dsn, key: &CancelKey) -> Result<(), Trouble> {
     Ok(())
 }
 
-fn unavailable(why: String) -> Trouble {
-    Trouble::Ours(ReadError::new(Reason::Unavailable, why), true)
-}
-
 async fn stream(dsn: &Dsn, host: &Host) -> Result<Box<dyn Io>, Trouble> {
     let refused = |error: std::io::Error| {
         unavailable(format!("{} cannot be reached: {error}; is the server up, and is the address right?", dsn.shown()))
@@ -86,13 +81,13 @@ async fn stream(dsn: &Dsn, host: &Host) -> Result<Box<dyn Io>, Trouble> {
         }
         _ => return Err(Trouble::Protocol("it answers the question for TLS with neither yes nor no")),
     }
-    let tls = dsn.tls.get().map_err(|wrong| unavailable(tls::told(&wrong)))?;
+    let tls = dsn.tls.get().map_err(|wrong| unavailable(told(&wrong)))?;
     tls.connect(name, Box::new(tcp)).await.map_err(|error| {
         let help = match dsn.mode {
             SslMode::VerifyFull | SslMode::VerifyCa => "; name the authority's certificate with sslrootcert",
             _ => "",
         };
-        unavailable(format!("TLS with {} failed (sslmode {:?}): {error}{help}", dsn.shown(), dsn.mode))
+        unavailable(format!("TLS with {} failed (sslmode {}): {error}{help}", dsn.shown(), dsn.mode.name()))
     })
 }
 
@@ -172,16 +167,18 @@ async fn authenticate(
 
 /// The password as it is now.
 fn password(dsn: &Dsn) -> Result<String, Trouble> {
-    if let Some(path) = &dsn.password_file {
-        let read = std::fs::read_to_string(path);
-        let text =
-            read.map_err(|error| unavailable(format!("'password_file' {} cannot be read: {error}", path.display())))?;
-        return Ok(text.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    match &dsn.password {
-        Some(password) => Ok(password.expose().to_owned()),
-        None => {
-            Err(unavailable(format!("{} asks for a password and none is set (password, password_file)", dsn.shown())))
-        }
-    }
+    dsn.password.read()?.ok_or_else(|| {
+        unavailable(format!("{} asks for a password and none is set (password, password_file)", dsn.shown()))
+    })
+}
+
+/// What is wrong with the files, by libpq's names.
+fn told(wrong: &Wrong) -> String {
+    let parameter = match wrong.key() {
+        "ca_file" => "sslrootcert",
+        "cert_file" => "sslcert",
+        "key_file" => "sslkey",
+        other => other,
+    };
+    format!("TLS cannot be set up: {parameter}: {}", wrong.what())
 }

@@ -12,43 +12,19 @@ use super::out::Out;
 use super::wire::Wire;
 use crate::sql_query::describe::Described;
 use crate::sql_query::intake::Intake;
+use crate::sql_query::server::{self, Limits, Said, lock_key};
 use crate::sql_query::source::{NO_PARAMETER, ReadError, Reason};
 
 /// A connection with somebody logged in.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     wire: Wire,
     /// For cancelling; poolers may give none.
-    pub(super) key: Option<CancelKey>,
-    pub(super) opened: Instant,
+    key: Option<CancelKey>,
+    opened: Instant,
     /// What the server keeps now; unknown after a failure.
     limits: Option<Limits>,
     /// Cells of the row at hand, kept for their memory.
     cells: Vec<Place>,
-}
-
-/// The limits of a statement, as the server keeps them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
-    statement_ms: u128,
-    lock_ms: u128,
-}
-
-impl Limits {
-    /// A wait for a lock ends a little before the statement's time is up, so that the message tells of the lock.
-    pub(super) fn within(time: Duration) -> Self {
-        let statement_ms = time.as_millis().clamp(1, i32::MAX as u128);
-        Self { statement_ms, lock_ms: (statement_ms - statement_ms / 20).max(1) }
-    }
-
-    /// Whether it is worth a word to the server to have these for those.
-    fn differs(self, set: Self) -> bool {
-        self.statement_ms.abs_diff(set.statement_ms) > set.statement_ms / 50
-    }
-
-    fn sql(self) -> String {
-        let Self { statement_ms, lock_ms } = self;
-        format!("SET LOCAL statement_timeout = {statement_ms}; SET LOCAL lock_timeout = {lock_ms}")
-    }
 }
 
 impl Connection {
@@ -56,94 +32,6 @@ impl Connection {
         let max_row = usize::try_from(max_cell_bytes).unwrap_or(usize::MAX);
         let (wire, key) = connect::log_in(dsn, max_row).await?;
         Ok(Self { wire, key, opened: now, limits: None, cells: Vec::new() })
-    }
-
-    /// Begins a transaction. Everything is set inside of it and ends with it: a pooler may give the next one to another server.
-    pub(super) async fn begin(&mut self, snapshot: bool, limits: Limits, session: &str) -> Result<(), Trouble> {
-        let isolation = if snapshot { "REPEATABLE READ" } else { "READ COMMITTED" };
-        // An agent that is stopped with a transaction open must not keep the server from cleaning up.
-        let sql = format!(
-            "BEGIN ISOLATION LEVEL {isolation} READ ONLY; {}; SET LOCAL idle_in_transaction_session_timeout = '60s'; \
-             SET LOCAL datestyle = 'ISO'; {session}SAVEPOINT weir",
-            limits.sql()
-        );
-        self.limits = Some(limits);
-        self.run(&sql).await
-    }
-
-    /// After a statement that failed: what was seen before is seen again, and what was set is set.
-    pub(super) async fn recover(&mut self) -> Result<(), Trouble> {
-        // The limits that were set since then are forgotten with the rest.
-        self.limits = None;
-        self.run("ROLLBACK TO SAVEPOINT weir").await
-    }
-
-    /// Ends the transaction. It wrote nothing, so it does not matter how.
-    pub(super) async fn end(&mut self) -> Result<(), Trouble> {
-        self.run("ROLLBACK").await?;
-        self.wire.relax();
-        Ok(())
-    }
-
-    /// Says good-bye.
-    pub(super) async fn close(mut self) {
-        let mut out = Out::default();
-        out.terminate();
-        // Nobody waits for an answer, and none would matter.
-        self.wire.send(&out).await.ok();
-    }
-
-    /// Reads one query into `intake`.
-    pub(super) async fn read(
-        &mut self,
-        sql: &str,
-        parameters: &[Option<Box<str>>],
-        intake: &mut Intake,
-        began: pdata::UnixNanos,
-        limits: &(dyn Fn() -> Limits + Sync),
-    ) -> Result<(), Trouble> {
-        let scope = intake.scope();
-        if let Some(scope) = scope {
-            let horizon = self.horizon(scope).await?;
-            intake.before(&horizon);
-        }
-        let (columns, wanted) = self.describe(sql, parameters.len(), intake, limits()).await?;
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
-        let mut out = Out::default();
-        let limited = self.limit(&mut out, limits());
-        out.bind_and_execute(&parameters[..wanted], columns.iter().map(Column::format), intake.limit());
-        self.wire.send(&out).await?;
-        if limited {
-            self.done().await?;
-        }
-        let mut cut_short = Ok(());
-        loop {
-            match self.wire.next().await? {
-                (b'D', body) => {
-                    decode::lay_out(body, &columns, &mut self.cells)?;
-                    let row = PgRow { body, columns: &columns, cells: &self.cells };
-                    intake.row(&row).map_err(|error| Trouble::Ours(error.into(), true))?;
-                    if intake.is_full() {
-                        intake.hand_over().await.map_err(|error| Trouble::Ours(error, true))?;
-                    }
-                }
-                (b'2' | b'C' | b'I', _) => {}
-                (b's', _) => cut_short = intake.cut_short(),
-                (b'E', body) => {
-                    let error = ServerError::parse(body);
-                    return Err(self.failed(error).await);
-                }
-                (b'Z', _) => break,
-                _ => return Err(UNEXPECTED),
-            }
-        }
-        cut_short.map_err(|error| Trouble::Ours(error.into(), false))?;
-        if let Some(scope) = scope {
-            let horizon = self.horizon(scope).await?;
-            intake.after(horizon);
-        }
-        Ok(())
     }
 
     async fn describe(
@@ -202,14 +90,8 @@ impl Connection {
         }
     }
 
-    /// What a statement would give, without running it.
-    pub(super) async fn look_at(&mut self, sql: &str, limits: Limits) -> Result<Described, Trouble> {
-        let (columns, parameters) = self.parse(sql, limits, decode::described).await?;
-        Ok(Described { columns: columns.unwrap_or_default(), parameters })
-    }
-
-    /// Has the server plan what was [looked at](Self::look_at) last: only then it says what the role may not read.
-    pub(super) async fn plan(&mut self, parameters: usize) -> Result<(), Trouble> {
+    /// Has the server plan the statement that it read last: only then it says what the role may not read.
+    async fn plan(&mut self, parameters: usize) -> Result<(), Trouble> {
         let mut out = Out::default();
         out.bind_only(&vec![None; parameters]);
         self.wire.send(&out).await?;
@@ -226,16 +108,11 @@ impl Connection {
         }
     }
 
-    /// Sets something for the rest of the transaction, and for what is [recovered](Self::recover) to.
-    pub(super) async fn set(&mut self, statement: &str) -> Result<(), Trouble> {
-        self.run(&format!("{statement}; SAVEPOINT weir")).await
-    }
-
     /// Says other limits for what follows, in the same breath; whether there will be an answer to it.
     fn limit(&mut self, out: &mut Out, limits: Limits) -> bool {
         let differs = self.limits.is_none_or(|set| limits.differs(set));
         if differs {
-            out.query(&limits.sql());
+            out.query(&sql(limits));
             self.limits = Some(limits);
         }
         differs
@@ -262,7 +139,7 @@ impl Connection {
     }
 
     /// Runs statements whose results do not matter.
-    pub(super) async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
+    async fn run(&mut self, sql: &str) -> Result<(), Trouble> {
         let mut out = Out::default();
         out.query(sql);
         self.wire.send(&out).await?;
@@ -297,5 +174,158 @@ impl Connection {
         error
     }
 }
+
+impl server::Connection for Connection {
+    type Said = ServerError;
+    type Key = CancelKey;
+
+    fn key(&self) -> Option<CancelKey> {
+        self.key.clone()
+    }
+
+    fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// Everything is set inside of the transaction and ends with it: a pooler may give the next one to another server.
+    async fn begin(&mut self, snapshot: bool, limits: Limits, session: &[String]) -> Result<(), Trouble> {
+        let session: String = session.iter().map(|statement| format!("{statement}; ")).collect();
+        let isolation = if snapshot { "REPEATABLE READ" } else { "READ COMMITTED" };
+        // An agent that is stopped with a transaction open must not keep the server from cleaning up.
+        let sql = format!(
+            "BEGIN ISOLATION LEVEL {isolation} READ ONLY; {}; SET LOCAL idle_in_transaction_session_timeout = '60s'; \
+             SET LOCAL datestyle = 'ISO'; {session}SAVEPOINT weir",
+            sql(limits)
+        );
+        self.limits = Some(limits);
+        self.run(&sql).await
+    }
+
+    async fn set(&mut self, statement: &str) -> Result<(), Trouble> {
+        self.run(&format!("{statement}; SAVEPOINT weir")).await
+    }
+
+    async fn look_at(&mut self, sql: &str, limits: Limits, complete: bool) -> Result<Described, Trouble> {
+        let (columns, parameters) = self.parse(sql, limits, decode::described).await?;
+        match self.plan(parameters).await {
+            // Without the setting that a policy names, planning may stumble where reading will not.
+            Err(Trouble::Server(error)) if !complete && error.code != FORBIDDEN && !error.ends_connection() => {
+                self.recover().await?;
+            }
+            planned => planned?,
+        }
+        Ok(Described { columns: columns.unwrap_or_default(), parameters })
+    }
+
+    async fn recover(&mut self) -> Result<(), Trouble> {
+        // The limits that were set since then are forgotten with the rest.
+        self.limits = None;
+        self.run("ROLLBACK TO SAVEPOINT weir").await
+    }
+
+    /// By a transaction and not by a session: a pooler in transaction mode gives a session's locks to whoever comes next, and keeps a
+    /// transaction on one server connection until it ends. It is `READ COMMITTED` and has no number, so between its statements it keeps
+    /// nothing from being cleaned up. A holder that is frozen or cut off loses the lock with it, whatever it believes.
+    async fn take_lock(&mut self, name: &str, lease: Duration) -> Result<Option<u64>, Trouble> {
+        let (lease, key) = (lease.as_millis(), lock_key(name).cast_signed());
+        self.run(&format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; SET LOCAL idle_in_transaction_session_timeout = {lease}; \
+             SET LOCAL statement_timeout = {lease}"
+        ))
+        .await?;
+        // The number of the term is the server's clock when the lock was granted: one clock for all who contend. An earlier holder
+        // was granted it before, and its lock has ended since.
+        let ask = format!(
+            "SELECT pg_try_advisory_xact_lock({key})::int, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+        );
+        let row = self.ask(&ask).await?;
+        let number = |at: usize| row.get(at).cloned().flatten().and_then(|text| text.parse::<u64>().ok());
+        let (Some(taken), Some(term)) = (number(0), number(1)) else { return Err(NO_LOCK) };
+        if taken == 0 {
+            self.run("ROLLBACK").await?;
+        }
+        Ok((taken == 1).then_some(term))
+    }
+
+    /// Whatever it answers, the transaction was open: with it the lock is.
+    async fn check_lock(&mut self, _: &str) -> Result<(), Trouble> {
+        self.ask("SELECT 1").await.map(drop)
+    }
+
+    async fn end(&mut self) -> Result<(), Trouble> {
+        self.run("ROLLBACK").await?;
+        self.wire.relax();
+        Ok(())
+    }
+
+    async fn close(mut self) {
+        let mut out = Out::default();
+        out.terminate();
+        // Nobody waits for an answer, and none would matter.
+        self.wire.send(&out).await.ok();
+    }
+
+    async fn read(
+        &mut self,
+        sql: &str,
+        parameters: &[Option<Box<str>>],
+        intake: &mut Intake,
+        began: pdata::UnixNanos,
+        limits: &(dyn Fn() -> Limits + Sync),
+    ) -> Result<(), Trouble> {
+        let scope = intake.scope();
+        if let Some(scope) = scope {
+            let horizon = self.horizon(scope).await?;
+            intake.before(&horizon);
+        }
+        let (columns, wanted) = self.describe(sql, parameters.len(), intake, limits()).await?;
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
+        let mut out = Out::default();
+        let limited = self.limit(&mut out, limits());
+        out.bind_and_execute(&parameters[..wanted], columns.iter().map(Column::format), intake.limit());
+        self.wire.send(&out).await?;
+        if limited {
+            self.done().await?;
+        }
+        let mut cut_short = Ok(());
+        loop {
+            match self.wire.next().await? {
+                (b'D', body) => {
+                    decode::lay_out(body, &columns, &mut self.cells)?;
+                    let row = PgRow { body, columns: &columns, cells: &self.cells };
+                    intake.row(&row).map_err(|error| Trouble::Ours(error.into(), true))?;
+                    if intake.is_full() {
+                        intake.hand_over().await.map_err(|error| Trouble::Ours(error, true))?;
+                    }
+                }
+                (b'2' | b'C' | b'I', _) => {}
+                (b's', _) => cut_short = intake.cut_short(),
+                (b'E', body) => {
+                    let error = ServerError::parse(body);
+                    return Err(self.failed(error).await);
+                }
+                (b'Z', _) => break,
+                _ => return Err(UNEXPECTED),
+            }
+        }
+        cut_short.map_err(|error| Trouble::Ours(error.into(), false))?;
+        if let Some(scope) = scope {
+            let horizon = self.horizon(scope).await?;
+            intake.after(horizon);
+        }
+        Ok(())
+    }
+}
+
+fn sql(limits: Limits) -> String {
+    let Limits { statement_ms, lock_ms } = limits;
+    format!("SET LOCAL statement_timeout = {statement_ms}; SET LOCAL lock_timeout = {lock_ms}")
+}
+
+/// SQLSTATE of what the role may not do.
+const FORBIDDEN: &str = "42501";
+
+const NO_LOCK: Trouble = Trouble::Protocol("the question for a lock has no answer");
 
 const UNEXPECTED: Trouble = Trouble::Protocol("an answer is none of those that belong to the question");

@@ -1,16 +1,15 @@
 //! Which database, as which user: a URL, libpq's `key=value`, or the Collector's keys (postgresql.org/docs/15/libpq-connect.html).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use config::Secret;
 use pipeline::net::client::{LateTls, TlsClientConfig};
 
-use super::tls::SslMode;
 use crate::sql_query::check_database::Place;
+use crate::sql_query::server::{Host, Mistake, Password, SslMode, decode};
 
 /// A database and how to get in.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,30 +18,12 @@ pub(crate) struct Dsn {
     pub(super) hosts: Vec<Host>,
     pub(super) user: String,
     pub(super) database: String,
-    pub(super) password: Option<Secret>,
-    /// Read at each connection.
-    pub(super) password_file: Option<PathBuf>,
+    pub(super) password: Password,
     pub(super) mode: SslMode,
     pub(super) tls: Arc<LateTls>,
     pub(super) connect_timeout: Duration,
     pub(super) application_name: String,
     pub(super) options: Option<String>,
-}
-
-/// Where a server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Host {
-    Tcp(String, u16),
-    Unix(PathBuf),
-}
-
-/// What is wrong with it. Never holds what was written but for names of parameters: there is a password in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mistake {
-    /// The key where it stands.
-    pub(crate) key: &'static str,
-    pub(crate) message: String,
-    pub(crate) help: &'static str,
 }
 
 const PORT: &str = "5432";
@@ -167,8 +148,10 @@ impl Parameters {
             hosts,
             database: self.take("dbname").or_else(|| self.take("database")).unwrap_or_else(|| user.clone()),
             user,
-            password: self.take("password").map(Secret::new),
-            password_file: password_file.map(Path::to_owned),
+            password: Password {
+                written: self.take("password").map(Secret::new),
+                file: password_file.map(Path::to_owned),
+            },
             mode,
             tls: Arc::new(mode.tls(files)),
             connect_timeout,
@@ -182,7 +165,7 @@ impl Parameters {
                 "known: host, port, dbname, user, password, sslmode, sslrootcert, sslcert, sslkey, connect_timeout, application_name, \
                  options, search_path",
             )),
-            None if dsn.password.is_some() && dsn.password_file.is_some() => Err(Mistake {
+            None if dsn.password.written.is_some() && dsn.password.file.is_some() => Err(Mistake {
                 key: "password_file",
                 message: "'password_file' cannot be set when the password is written".to_owned(),
                 help: "leave one of them out",
@@ -238,25 +221,6 @@ fn url(scheme: &str, rest: &str, parameters: &mut Parameters) -> Result<(), Mist
         put(&decode(name).ok_or_else(bad)?, value)?;
     }
     Ok(())
-}
-
-fn decode(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, tail)) = rest.split_first() {
-        rest = tail;
-        if *byte == b'%' {
-            let (digits, tail) = rest.split_at_checked(2)?;
-            bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
-            rest = tail;
-        } else {
-            bytes.push(*byte);
-        }
-    }
-    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 /// `name=value name = 'a value'`; a backslash takes the next character as it is.
@@ -322,21 +286,21 @@ mod tests {
 
     fn shown(datasource: &str) -> String {
         let dsn = parse(datasource).unwrap();
-        let password = dsn.password.as_ref().map_or("-", |password| password.expose());
-        format!("{} {} {password} {:?}", dsn.shown(), dsn.user, dsn.mode)
+        let password = dsn.password.written.as_ref().map_or("-", |password| password.expose());
+        format!("{} {} {password} {}", dsn.shown(), dsn.user, dsn.mode.name())
     }
 
     #[test]
     fn urls_and_lists_name_the_database() {
         for (datasource, expected) in [
-            ("postgres://a:p%40s%2Fs@db:6432/cb?sslmode=disable", "db:6432/cb a p@s/s Disable"),
-            ("postgresql://a@db", "db:5432/a a - VerifyFull"),
-            ("postgresql+asyncpg://a:b@[::1]:1/x", "::1:1/x a b VerifyFull"),
-            ("postgres:///x?host=/run/postgresql&user=a", "/run/postgresql/.s.PGSQL.5432/x a - VerifyFull"),
-            ("postgres://a@%2Frun%2Fpg/x", "/run/pg/.s.PGSQL.5432/x a - VerifyFull"),
-            ("host=db user=a password='it''s' dbname=x", "db:5432/x a it VerifyFull"),
-            ("host = db port=6432  user = a password = 'o\\'k \\\\' sslmode=require", "db:6432/a a o'k \\ Require"),
-            ("user=a", "localhost:5432/a a - VerifyFull"),
+            ("postgres://a:p%40s%2Fs@db:6432/cb?sslmode=disable", "db:6432/cb a p@s/s disable"),
+            ("postgresql://a@db", "db:5432/a a - verify-full"),
+            ("postgresql+asyncpg://a:b@[::1]:1/x", "::1:1/x a b verify-full"),
+            ("postgres:///x?host=/run/postgresql&user=a", "/run/postgresql/.s.PGSQL.5432/x a - verify-full"),
+            ("postgres://a@%2Frun%2Fpg/x", "/run/pg/.s.PGSQL.5432/x a - verify-full"),
+            ("host=db user=a password='it''s' dbname=x", "db:5432/x a it verify-full"),
+            ("host = db port=6432  user = a password = 'o\\'k \\\\' sslmode=require", "db:6432/a a o'k \\ require"),
+            ("user=a", "localhost:5432/a a - verify-full"),
         ] {
             if expected.contains(" it ") {
                 // libpq's quoting knows no doubled quotes: what follows is no name=value.
@@ -389,6 +353,6 @@ mod tests {
         });
         let dsn = dsn.unwrap();
         assert_eq!((dsn.shown().as_str(), dsn.connect_timeout), ("db:6432/x", Duration::from_secs(3)));
-        assert_eq!(dsn.password, Some(Secret::new("p@:/")));
+        assert_eq!(dsn.password.written, Some(Secret::new("p@:/")));
     }
 }

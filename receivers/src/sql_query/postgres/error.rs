@@ -1,43 +1,20 @@
 //! What goes wrong with a server, for whoever runs the agent.
 
+use crate::sql_query::server::{Said, TIME_UP};
 use crate::sql_query::source::{ReadError, Reason};
 
 /// Why something on a connection did not work.
-#[derive(Debug)]
-pub(super) enum Trouble {
-    /// The server says so.
-    Server(ServerError),
-    /// The stream broke.
-    Io(std::io::Error),
-    /// The server hung up.
-    Closed,
-    /// What came is not PostgreSQL's protocol.
-    Protocol(&'static str),
-    /// A row with this many bytes.
-    LargeRow(usize),
-    /// It is ours: a rule, a bound, a column. The second: whether the result was not read to its end.
-    Ours(ReadError, bool),
-}
+pub(super) type Trouble = crate::sql_query::server::Trouble<ServerError>;
 
 /// An error as the server tells it.
 #[derive(Debug, Default, Clone)]
-pub(super) struct ServerError {
+pub(crate) struct ServerError {
     fatal: bool,
     pub(super) code: String,
     message: String,
     hint: String,
     /// In characters of the statement, from 1.
     position: Option<usize>,
-}
-
-/// What was asked when the trouble came.
-#[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
-    /// The database, as messages name it.
-    pub(super) database: &'a str,
-    pub(super) max_cell_bytes: u64,
-    /// The statement, if it was one of the user's.
-    pub(super) sql: &'a str,
 }
 
 /// Longer texts of a server are cut.
@@ -80,70 +57,23 @@ impl ServerError {
     }
 }
 
-impl Trouble {
-    /// Where in the statement, in characters from its beginning.
-    pub(super) fn position(&self) -> Option<usize> {
-        match self {
-            Self::Server(error) => error.position?.checked_sub(1),
-            _ => None,
-        }
+impl Said for ServerError {
+    const KIND: &'static str = "PostgreSQL";
+
+    fn ends_connection(&self) -> bool {
+        self.fatal
     }
 
-    /// The server's SQLSTATE.
-    pub(super) fn code(&self) -> &str {
-        match self {
-            Self::Server(error) => &error.code,
-            _ => "",
-        }
+    fn is_lost_connection(&self) -> bool {
+        self.fatal && self.code.starts_with("57")
     }
 
-    /// Whether the connection is of no use after it.
-    pub(super) fn breaks(&self) -> bool {
-        match self {
-            Self::Server(error) => error.fatal,
-            Self::Ours(_, unread) => *unread,
-            _ => true,
-        }
+    fn tell(&self, database: &str, sql: &str) -> ReadError {
+        server(self, database, sql)
     }
 
-    /// Whether the connection had probably been lost before anything was asked.
-    pub(super) fn is_lost_connection(&self) -> bool {
-        match self {
-            Self::Server(error) => error.fatal && error.code.starts_with("57"),
-            Self::Io(_) | Self::Closed => true,
-            _ => false,
-        }
-    }
-
-    /// Says what is wrong and, where it is known, what to do.
-    pub(super) fn tell(&self, asked: Asked<'_>) -> ReadError {
-        let Asked { database, max_cell_bytes, sql } = asked;
-        match self {
-            Self::Ours(error, _) => error.clone(),
-            Self::Server(error) => server(error, database, sql),
-            Self::Io(error) => {
-                ReadError::new(Reason::Unavailable, format!("the connection to {database} broke: {error}"))
-            }
-            Self::Closed => ReadError::new(
-                Reason::Unavailable,
-                format!("{database} closed the connection; is it a PostgreSQL server, and up?"),
-            ),
-            Self::Protocol(what) => {
-                ReadError::new(Reason::Corrupt, format!("{database} does not speak PostgreSQL's protocol: {what}"))
-            }
-            Self::LargeRow(bytes) => ReadError::new(
-                Reason::Limit,
-                format!(
-                    "a row has {bytes} bytes and may have {max_cell_bytes} (max_cell_bytes); select fewer columns, or raise it"
-                ),
-            ),
-        }
-    }
-}
-
-impl From<std::io::Error> for Trouble {
-    fn from(error: std::io::Error) -> Self {
-        Self::Io(error)
+    fn position(&self) -> Option<usize> {
+        self.position?.checked_sub(1)
     }
 }
 
@@ -181,9 +111,6 @@ fn server(error: &ServerError, database: &str, sql: &str) -> ReadError {
     ReadError::new(reason, why)
 }
 
-/// A deadline was met, on either side.
-pub(super) const TIME_UP: &str = "the time was up before the query was (timeout)";
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,10 +119,9 @@ mod tests {
     fn an_error_names_the_place_in_the_statement() {
         let body =
             b"SERROR\0VERROR\0C42703\0Mcolumn \"cpu_cores\" does not exist\0HPerhaps you meant \"CPU_cores\".\0P8\0\0";
-        let asked = Asked { database: "pg", max_cell_bytes: 1, sql: "select cpu_cores from compute_units" };
-        let trouble = Trouble::Server(ServerError::parse(body));
-        assert!(!trouble.breaks());
-        let told = trouble.tell(asked);
+        let error = ServerError::parse(body);
+        assert!(!error.ends_connection());
+        let told = Said::tell(&error, "pg", "select cpu_cores from compute_units");
         assert_eq!(told.reason, Reason::Statement);
         assert_eq!(
             told.why,
@@ -207,7 +133,7 @@ mod tests {
     fn fields_that_do_not_end_are_read_as_far_as_they_go() {
         let error = ServerError::parse(b"VFATAL\0C57P01\0Mgone");
         assert_eq!((error.fatal, error.code.as_str(), error.message.as_str()), (true, "57P01", "gone"));
-        assert!(Trouble::Server(error).is_lost_connection());
+        assert!(error.is_lost_connection());
         ServerError::parse(b"");
         ServerError::parse(b"M");
     }

@@ -14,12 +14,20 @@ mod dsn;
 mod error;
 mod horizon;
 mod out;
-mod pool;
-mod tls;
+mod session;
 mod wire;
 
-pub(crate) use dsn::{Dsn, Mistake};
-pub(crate) use pool::Postgres;
+use pipeline::Clock;
+use tokio::time::Instant;
+
+use self::connection::Connection;
+use self::error::Trouble;
+use super::server::{Pooled, Server};
+
+pub(crate) use dsn::Dsn;
+
+/// The driver.
+pub(crate) type Postgres = Pooled<PostgresServer>;
 
 /// How a driver is set up.
 #[derive(Clone, Debug)]
@@ -30,6 +38,46 @@ pub(crate) struct Setup {
     pub(crate) max_cell_bytes: u64,
     /// Connections at most.
     pub(crate) connections: usize,
+}
+
+/// A PostgreSQL server.
+pub(crate) struct PostgresServer {
+    setup: Setup,
+    /// `session`, each ready to stand in the transaction.
+    session: Vec<String>,
+    shown: String,
+}
+
+/// A driver that connects when it is first asked to read.
+pub(crate) fn open(setup: Setup, clock: Clock) -> Postgres {
+    let connections = setup.connections;
+    let session = setup.session.iter().map(|statement| session::local(statement)).collect();
+    let shown = setup.dsn.shown();
+    Pooled::new(PostgresServer { setup, session, shown }, connections, clock)
+}
+
+impl Server for PostgresServer {
+    type Connection = Connection;
+
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn max_cell_bytes(&self) -> u64 {
+        self.setup.max_cell_bytes
+    }
+
+    fn session(&self, parameters: &[Option<Box<str>>]) -> Vec<Option<String>> {
+        self.session.iter().map(|statement| session::filled(statement, parameters)).collect()
+    }
+
+    async fn connect(&self, now: Instant) -> Result<Connection, Trouble> {
+        Connection::open(&self.setup.dsn, self.setup.max_cell_bytes, now).await
+    }
+
+    async fn cancel(&self, key: &connect::CancelKey) -> Result<(), Trouble> {
+        connect::cancel(&self.setup.dsn, key).await
+    }
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ async fn read_from(lines: Lines, timeout: Duration) -> (Result<(), ReadError>, u
         additional_params: &std::collections::BTreeMap::new(),
     });
     let setup = Setup { dsn: dsn.unwrap(), session: Vec::new(), max_cell_bytes: 1 << 16, connections: 1 };
-    let driver = Postgres::new(setup, Clock::system());
+    let driver = open(setup, Clock::system());
     let rule = MetricRule {
         metric: Arc::new(Metric::new("x", Kind::Gauge)),
         value: ValueRule::Number { column: "v".into(), read: ValueType::Number, null: OnNull::Omit },

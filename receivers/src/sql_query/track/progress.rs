@@ -106,7 +106,7 @@ impl Progress {
     }
 
     /// Rows that are enough; none where only the end of a read moves the cursor.
-    #[cfg(feature = "sql-postgres")]
+    #[cfg(feature = "sql-server")]
     pub(crate) fn max_rows(&self) -> Option<u64> {
         self.rule.ordered.then_some(self.rule.max_rows)
     }

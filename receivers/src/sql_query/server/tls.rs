@@ -1,6 +1,6 @@
 //! TLS, as strict as libpq's `sslmode` says (postgresql.org/docs/15/libpq-ssl.html), and strictest when nothing is said.
 
-use pipeline::net::client::{LateTls, TlsClientConfig, Verify, Wrong};
+use pipeline::net::client::{LateTls, TlsClientConfig, Verify};
 
 /// What is asked of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,18 +20,12 @@ pub(crate) enum SslMode {
 
 impl SslMode {
     pub(crate) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "disable" => Self::Disable,
-            "prefer" => Self::Prefer,
-            "require" => Self::Require,
-            "verify-ca" => Self::VerifyCa,
-            "verify-full" => Self::VerifyFull,
-            _ => return None,
-        })
+        let all = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+        all.into_iter().find(|mode| mode.name() == text)
     }
 
     /// TLS that asks that of the server.
-    pub(super) fn tls(self, files: TlsClientConfig) -> LateTls {
+    pub(crate) fn tls(self, files: TlsClientConfig) -> LateTls {
         let verify = match self {
             Self::Disable | Self::Prefer | Self::Require => Verify::Nothing,
             Self::VerifyCa => Verify::Authority,
@@ -39,15 +33,15 @@ impl SslMode {
         };
         LateTls::new(files, verify)
     }
-}
 
-/// What is wrong with the files, by libpq's names.
-pub(super) fn told(wrong: &Wrong) -> String {
-    let parameter = match wrong.key() {
-        "ca_file" => "sslrootcert",
-        "cert_file" => "sslcert",
-        "key_file" => "sslkey",
-        other => other,
-    };
-    format!("TLS cannot be set up: {parameter}: {}", wrong.what())
+    /// As libpq calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
 }

@@ -11,25 +11,22 @@ use pipeline::{BoxFuture, Clock};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Setup;
-use super::connect;
-use super::connection::{Connection, Limits};
-use super::error::{Asked, TIME_UP, Trouble};
+use super::trouble::{Asked, TIME_UP, Trouble};
+use super::{Connection, Limits, Server};
 use crate::sql_query::describe::Description;
 use crate::sql_query::singleton::Lock;
 use crate::sql_query::source::{Done, Job, ReadError, Reason, Source, Work, refuse};
 
 /// The driver: at most so many connections, opened when they are needed and kept.
-pub(crate) struct Postgres(Arc<Pool>);
+pub(crate) struct Pooled<S: Server>(Arc<Pool<S>>);
 
-struct Pool {
-    setup: Setup,
-    /// `session`, each ready to stand in the transaction.
-    session: Vec<String>,
-    shown: String,
+struct Pool<S: Server> {
+    server: S,
     clock: Clock,
+    /// How many there are.
+    connections: usize,
     slots: Arc<Semaphore>,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<S::Connection>>,
     outage: Mutex<Outage>,
     /// Each task that cancels holds a sender and never sends: who stops hears when the last is gone.
     cancelling: Mutex<Option<(mpsc::Sender<()>, mpsc::Receiver<()>)>>,
@@ -44,14 +41,14 @@ struct Outage {
 }
 
 /// A connection at work. Dropped in the middle of it, the server is told to stop.
-struct Flight {
-    pool: Arc<Pool>,
-    connection: Option<Connection>,
+struct Flight<S: Server> {
+    pool: Arc<Pool<S>>,
+    connection: Option<S::Connection>,
 }
 
 /// An attempt to connect. One that its deadline cuts short is a failure too.
-struct Attempt<'a> {
-    pool: &'a Pool,
+struct Attempt<'a, S: Server> {
+    pool: &'a Pool<S>,
     ended: bool,
 }
 
@@ -64,24 +61,22 @@ const LONGEST_LIFE: Duration = Duration::from_secs(1800);
 /// How long it may take to tell a server to stop, and how long stopping waits for that.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl Postgres {
+impl<S: Server> Pooled<S> {
     /// A driver that connects when it is first asked to read.
-    pub(crate) fn new(setup: Setup, clock: Clock) -> Self {
-        let session = setup.session.iter().map(|statement| local(statement)).collect();
+    pub(crate) fn new(server: S, connections: usize, clock: Clock) -> Self {
         Self(Arc::new(Pool {
-            session,
-            shown: setup.dsn.shown(),
+            server,
             clock,
-            slots: Arc::new(Semaphore::new(setup.connections)),
+            connections,
+            slots: Arc::new(Semaphore::new(connections)),
             idle: Mutex::default(),
             outage: Mutex::default(),
             cancelling: Mutex::new(Some(mpsc::channel(1))),
-            setup,
         }))
     }
 }
 
-impl Source for Postgres {
+impl<S: Server> Source for Pooled<S> {
     fn read(&self, job: Job) -> BoxFuture<'static, Vec<Done>> {
         let pool = self.0.clone();
         Box::pin(async move { pool.read(job).await })
@@ -93,7 +88,7 @@ impl Source for Postgres {
     }
 
     fn lock(&self, name: &str, lease: Duration) -> Option<Box<dyn Lock>> {
-        Some(Box::new(lock::PgLock::new(self.0.clone(), name, lease)))
+        Some(Box::new(lock::ServerLock::new(self.0.clone(), name, lease)))
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {
@@ -116,64 +111,14 @@ impl Source for Postgres {
     }
 }
 
-/// A setting that would outlive its transaction is made one that does not.
-fn local(statement: &str) -> String {
-    let statement = statement.trim().trim_end_matches(';');
-    match statement.split_once(char::is_whitespace) {
-        Some((set, rest)) if set.eq_ignore_ascii_case("set") => {
-            let (scope, after) = rest.trim_start().split_once(char::is_whitespace).unwrap_or((rest, ""));
-            let rest = match scope {
-                scope if scope.eq_ignore_ascii_case("local") => after,
-                scope
-                    if scope.eq_ignore_ascii_case("session")
-                        && !after.trim_start().to_ascii_lowercase().starts_with("auth") =>
-                {
-                    after
-                }
-                _ => rest,
-            };
-            format!("SET LOCAL {}", rest.trim_start())
-        }
-        _ => statement.to_owned(),
-    }
-}
-
-/// A statement with parameters in place of `$1`, …, which `SET` cannot bind; `None` when there are not as many.
-fn filled(statement: &str, parameters: &[Option<Box<str>>]) -> Option<String> {
-    let mut sql = String::with_capacity(statement.len());
-    let mut rest = statement;
-    let mut quoted = false;
-    while let Some(at) = rest.find(['$', '\'']) {
-        sql.push_str(&rest[..at]);
-        let (sign, after) = rest[at..].split_at(1);
-        let digits = after.len() - after.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
-        quoted ^= sign == "'";
-        if sign == "'" || quoted || digits == 0 {
-            sql.push_str(sign);
-            rest = after;
-            continue;
-        }
-        let number: usize = after[..digits].parse().ok()?;
-        sql.push_str(&literal(parameters.get(number.checked_sub(1)?)?.as_deref().unwrap_or("")));
-        rest = &after[digits..];
-    }
-    Some(sql + rest)
-}
-
-/// A text as SQL has it, whatever `standard_conforming_strings` says.
-fn literal(text: &str) -> String {
-    let escape = if text.contains('\\') { " E" } else { "" };
-    format!("{escape}'{}'", text.replace('\'', "''").replace('\\', "\\\\"))
-}
-
-impl Pool {
+impl<S: Server> Pool<S> {
     async fn read(self: Arc<Self>, mut job: Job) -> Vec<Done> {
         let asked = self.clock.wall();
         let slot = match timeout_at(job.deadline, self.slots.clone().acquire_owned()).await {
             Ok(Ok(slot)) => slot,
             Ok(Err(_)) => return refuse(job, asked, &ReadError::new(Reason::Stopped, "the receiver is stopping")),
             Err(_) => {
-                let all = self.setup.connections;
+                let all = self.connections;
                 let why = format!("no connection became free in time; all {all} are reading (max_open_conn)");
                 return refuse(job, asked, &ReadError::new(Reason::Timeout, why));
             }
@@ -183,7 +128,8 @@ impl Pool {
         let first = job.works.first().map_or(Duration::ZERO, |work| work.timeout);
         // The queries of a job are in one turn of a loop, so they have the same parameters.
         let parameters = job.works.first().map(|work| work.parameters.clone());
-        let session = self.session(parameters.as_deref().unwrap_or_default());
+        let session = self.server.session(parameters.as_deref().unwrap_or_default());
+        let session: Vec<String> = session.into_iter().flatten().collect();
         let until = self.until(start, first, job.deadline);
         let began = timeout_at(until, flight.begin(job.snapshot, &session, start + first, job.deadline)).await;
         let began = began.unwrap_or_else(|_| Err(self.slow_start(flight.connection.is_some())));
@@ -216,11 +162,6 @@ impl Pool {
         Limits::within(end.min(deadline).saturating_duration_since(now))
     }
 
-    /// What is set for a read with these parameters. The query that a loop goes over has none yet, so what needs them is left out.
-    fn session(&self, parameters: &[Option<Box<str>>]) -> String {
-        self.session.iter().filter_map(|statement| Some(filled(statement, parameters)? + "; ")).collect()
-    }
-
     /// When we give up ourselves: a little after the server should have, so that it can say why and the connection lives on.
     fn until(&self, start: Instant, time: Duration, deadline: Instant) -> Instant {
         (start + time + slack(time)).min(deadline)
@@ -228,23 +169,23 @@ impl Pool {
 
     fn slow_start(&self, connected: bool) -> ReadError {
         let what = if connected { "began no transaction" } else { "let nobody in" };
-        ReadError::new(Reason::Timeout, format!("{} {what} before the time was up (timeout)", self.shown))
+        ReadError::new(Reason::Timeout, format!("{} {what} before the time was up (timeout)", self.server.shown()))
     }
 
     /// A connection that was used before, or a new one.
-    async fn connection(&self) -> Result<(Connection, bool), ReadError> {
+    async fn connection(&self) -> Result<(S::Connection, bool), ReadError> {
         let now = self.clock.now();
         // Bound by statements of their own, so that no lock is held at an await.
         let old = lock(&self.idle).pop();
         match old {
-            Some(old) if now.duration_since(old.opened) < LONGEST_LIFE => return Ok((old, true)),
+            Some(old) if now.duration_since(old.opened()) < LONGEST_LIFE => return Ok((old, true)),
             Some(old) => old.close().await,
             None => {}
         }
         self.open().await.map(|connection| (connection, false))
     }
 
-    async fn open(&self) -> Result<Connection, ReadError> {
+    async fn open(&self) -> Result<S::Connection, ReadError> {
         let now = self.clock.now();
         if let Some((until, error)) = &lock(&self.outage).wait
             && now < *until
@@ -252,7 +193,7 @@ impl Pool {
             return Err(error.clone());
         }
         let mut attempt = Attempt { pool: self, ended: false };
-        let opened = Connection::open(&self.setup.dsn, self.setup.max_cell_bytes, now).await;
+        let opened = self.server.connect(now).await;
         attempt.ended = true;
         let mut outage = lock(&self.outage);
         match opened {
@@ -269,7 +210,7 @@ impl Pool {
     }
 
     fn asked<'a>(&'a self, sql: &'a str) -> Asked<'a> {
-        Asked { database: &self.shown, max_cell_bytes: self.setup.max_cell_bytes, sql }
+        Asked { database: self.server.shown(), max_cell_bytes: self.server.max_cell_bytes(), sql }
     }
 }
 
@@ -288,9 +229,15 @@ impl Outage {
     }
 }
 
-impl Flight {
+impl<S: Server> Flight<S> {
     /// Connects if need be, and begins. A connection that was lost while it was idle is no failure: a new one is opened.
-    async fn begin(&mut self, snapshot: bool, session: &str, end: Instant, deadline: Instant) -> Result<(), ReadError> {
+    async fn begin(
+        &mut self,
+        snapshot: bool,
+        session: &[String],
+        end: Instant,
+        deadline: Instant,
+    ) -> Result<(), ReadError> {
         let pool = self.pool.clone();
         let (connection, used) = pool.connection().await?;
         let limits = pool.limits(pool.clock.now(), end, deadline);
@@ -367,13 +314,13 @@ impl Flight {
     /// one while it works or waits for a lock.
     fn abandon(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        let Some(key) = connection.key.clone() else { return };
+        let Some(key) = connection.key() else { return };
         let Some(sender) = lock(&self.pool.cancelling).as_ref().map(|(sender, _)| sender.clone()) else { return };
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let pool = self.pool.clone();
         runtime.spawn(async move {
-            if let Ok(Err(trouble)) = timeout(CANCEL_TIMEOUT, connect::cancel(&pool.setup.dsn, &key)).await {
-                // Its statement_timeout ends the query all the same.
+            if let Ok(Err(trouble)) = timeout(CANCEL_TIMEOUT, pool.server.cancel(&key)).await {
+                // Its own limit ends the query all the same.
                 tracing::debug!("cancelling failed: {}", trouble.tell(pool.asked("")));
             }
             timeout(CANCEL_TIMEOUT, connection.close()).await.ok();
@@ -382,7 +329,7 @@ impl Flight {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl<S: Server> Drop for Attempt<'_, S> {
     fn drop(&mut self) {
         if !self.ended {
             lock(&self.pool.outage).failed(self.pool.clock.now(), self.pool.slow_start(false));
@@ -390,7 +337,7 @@ impl Drop for Attempt<'_> {
     }
 }
 
-impl Drop for Flight {
+impl<S: Server> Drop for Flight<S> {
     fn drop(&mut self) {
         self.abandon();
     }
@@ -413,37 +360,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_set_ends_with_the_transaction() {
-        for (written, sent) in [
-            ("SET row_security = off", "SET LOCAL row_security = off"),
-            ("set local  x.y = 'a b';", "SET LOCAL x.y = 'a b'"),
-            ("SET SESSION work_mem='1MB'", "SET LOCAL work_mem='1MB'"),
-            ("SET SESSION AUTHORIZATION reader", "SET LOCAL SESSION AUTHORIZATION reader"),
-            ("SET ROLE reader", "SET LOCAL ROLE reader"),
-            ("select set_config('a.b', 'c', true)", "select set_config('a.b', 'c', true)"),
-        ] {
-            assert_eq!(local(written), sent);
-        }
-    }
-
-    #[test]
-    fn parameters_of_a_loop_are_texts_and_nothing_else() {
-        let parameters = [Some("7".into()), Some("o'k\\".into()), None];
-        for (written, sent) in [
-            ("SET LOCAL a.b = $1", Some("SET LOCAL a.b = '7'")),
-            ("SET LOCAL a.b = $2", Some("SET LOCAL a.b =  E'o''k\\\\'")),
-            ("SET LOCAL a.b = $3", Some("SET LOCAL a.b = ''")),
-            ("SET LOCAL a.b = '$1' || $", Some("SET LOCAL a.b = '$1' || $")),
-            ("select set_config('a', $1, true), $2", Some("select set_config('a', '7', true),  E'o''k\\\\'")),
-            ("SET LOCAL a.b = $4", None),
-            ("SET LOCAL a.b = $0", None),
-        ] {
-            assert_eq!(filled(written, &parameters).as_deref(), sent, "{written}");
-        }
-        assert_eq!(filled("SET LOCAL a.b = $1", &[]), None);
-    }
 
     #[test]
     fn waits_between_attempts_grow_to_a_bound_and_are_not_all_the_same() {

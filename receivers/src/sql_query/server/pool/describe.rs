@@ -5,25 +5,22 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{Flight, Pool, filled};
+use super::{Flight, Pool};
 use crate::sql_query::describe::{Answers, Described, Description, Refused};
-use crate::sql_query::postgres::error::{TIME_UP, Trouble};
+use crate::sql_query::server::{Connection, Server, TIME_UP, Trouble, TroubleOf};
 use crate::sql_query::source::{ReadError, Reason};
 
-/// SQLSTATE of what the role may not do.
-const FORBIDDEN: &str = "42501";
-
-impl Pool {
+impl<S: Server> Pool<S> {
     pub(super) async fn describe(self: Arc<Self>, statements: Vec<Arc<str>>, time: Duration) -> Description {
         let deadline = self.clock.now() + time;
         let mut flight = Flight { pool: self.clone(), connection: None };
-        let begun = timeout_at(deadline, flight.begin(false, "", deadline, deadline)).await;
+        let begun = timeout_at(deadline, flight.begin(false, &[], deadline, deadline)).await;
         begun.unwrap_or_else(|_| Err(self.slow_start(flight.connection.is_some())))?;
         let mut answers = Answers::default();
         let mut complete = true;
-        for (index, statement) in self.session.iter().enumerate() {
+        for (index, statement) in self.server.session(&[]).into_iter().enumerate() {
             // What needs the parameters of a loop cannot be set without its rows.
-            let Some(sql) = filled(statement, &[]) else {
+            let Some(sql) = statement else {
                 complete = false;
                 continue;
             };
@@ -40,7 +37,7 @@ impl Pool {
     }
 }
 
-impl Flight {
+impl<S: Server> Flight<S> {
     async fn set(&mut self, sql: &str, deadline: Instant) -> Result<(), Refused> {
         let attempt = async {
             let Some(connection) = &mut self.connection else { return Err(Trouble::Closed) };
@@ -63,15 +60,7 @@ impl Flight {
         let limits = self.pool.limits(now, until, deadline);
         let attempt = async {
             let Some(connection) = &mut self.connection else { return Err(Trouble::Closed) };
-            let described = connection.look_at(sql, limits).await?;
-            match connection.plan(described.parameters).await {
-                // Without the setting that a policy names, planning may stumble where reading will not.
-                Err(trouble @ Trouble::Server(_)) if !complete && trouble.code() != FORBIDDEN && !trouble.breaks() => {
-                    connection.recover().await?;
-                }
-                planned => planned?,
-            }
-            Ok(described)
+            connection.look_at(sql, limits, complete).await
         };
         let outcome = timeout_at(deadline, attempt).await;
         self.judge(outcome.ok(), sql, deadline).await
@@ -80,7 +69,7 @@ impl Flight {
     /// What an outcome means, `None` being that there was none in time; makes the connection fit for the next statement.
     async fn judge<T>(
         &mut self,
-        outcome: Option<Result<T, Trouble>>,
+        outcome: Option<Result<T, TroubleOf<S>>>,
         sql: &str,
         deadline: Instant,
     ) -> Result<T, Refused> {
