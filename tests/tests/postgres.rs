@@ -264,6 +264,22 @@ fn a_lock_is_waited_for_until_the_deadline_and_named() {
 }
 
 #[test]
+fn a_lock_that_is_let_go_in_time_costs_nothing_but_time() {
+    let server = Postgres::shared();
+    server.database("patient", "create table t(name text, value int); insert into t values ('a', 1)");
+    let url = server.url("postgres", "patient");
+    let weir = reading(&url, "select name, value from t", "", "        timeout: 8s").start();
+    let holder = server.session("patient", "begin; lock table t in access exclusive mode; select pg_sleep(1.5)");
+    let held =
+        "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 't'::regclass";
+    within(PATIENCE, "the lock", || (server.execute("patient", held) == "1").then_some(()));
+    let served = scrape(&weir);
+    assert_eq!((up(&served), values(&served).len()), (1.0, 1), "{}", weir.stderr());
+    assert!(took(&served) > 0.3, "it was waited for, {} s", took(&served));
+    drop(holder);
+}
+
+#[test]
 fn a_scrape_that_gives_up_early_stops_the_query_on_the_server() {
     let server = Postgres::shared();
     server.database("early", "");
@@ -616,7 +632,7 @@ fn tls_is_as_strict_as_it_says() {
         (
             "localhost",
             String::new(),
-            "(sslmode VerifyFull): invalid peer certificate: UnknownIssuer; name the authority's certificate with sslrootcert",
+            "(sslmode verify-full): invalid peer certificate: UnknownIssuer; name the authority's certificate with sslrootcert",
         ),
         ("localhost", "sslrootcert=/nowhere".to_owned(), "TLS cannot be set up: sslrootcert: cannot read /nowhere"),
     ] {

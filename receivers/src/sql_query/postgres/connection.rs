@@ -283,6 +283,10 @@ impl server::Connection for Connection {
         intake.begin(&names, began).map_err(|error| Trouble::Ours(error.into(), false))?;
         let mut out = Out::default();
         let limited = self.limit(&mut out, limits());
+        if limited {
+            // Reading it took long, and the word about the limits has ended it.
+            out.parse(sql);
+        }
         out.bind_and_execute(&parameters[..wanted], columns.iter().map(Column::format), intake.limit());
         self.wire.send(&out).await?;
         if limited {
@@ -299,7 +303,7 @@ impl server::Connection for Connection {
                         intake.hand_over().await.map_err(|error| Trouble::Ours(error, true))?;
                     }
                 }
-                (b'2' | b'C' | b'I', _) => {}
+                (b'1' | b'2' | b'C' | b'I', _) => {}
                 (b's', _) => cut_short = intake.cut_short(),
                 (b'E', body) => {
                     let error = ServerError::parse(body);

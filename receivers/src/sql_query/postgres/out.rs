@@ -54,13 +54,18 @@ impl Out {
         self.message(b'Q', |out| text(out, sql));
     }
 
-    /// The unnamed statement: nothing of it stays behind for the next user of a pooled connection.
-    pub(super) fn parse_and_describe(&mut self, sql: &str) {
+    /// The unnamed statement: nothing of it stays behind for the next user of a pooled connection. A [`query`](Self::query) ends it.
+    pub(super) fn parse(&mut self, sql: &str) {
         self.message(b'P', |out| {
             text(out, "");
             text(out, sql);
             out.extend([0, 0]);
         });
+    }
+
+    /// And what it gives.
+    pub(super) fn parse_and_describe(&mut self, sql: &str) {
+        self.parse(sql);
         self.message(b'D', |out| out.extend(b"S\0"));
         self.sync();
     }
