@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tests::exposition::Exposition;
-use tests::{PATIENCE, Postgres, Weir, within};
+use tests::{MariaDb, PATIENCE, Postgres, Weir, within};
 
 /// An agent of a pair: what it sends goes to a file, one line a point.
 struct Agent {
@@ -111,6 +111,39 @@ fn who_is_killed_is_replaced_and_who_stops_gives_the_lock_back() {
     let took = three.reads_on();
     assert!(took < TAKE_OVER, "{took:?}");
     assert!(three.weir.stderr().contains("another agent reads; this one stands by"), "{}", three.weir.stderr());
+}
+
+#[test]
+fn mariadb_gives_the_lock_of_who_is_killed_frozen_or_stopped_to_the_next() {
+    let server = MariaDb::shared();
+    server.database("contended", "");
+    let keys = format!(
+        "    driver: mysql\n    datasource: '{}'\n    singleton: db_lock\n    lock_lease: 2s",
+        server.url("contended", "contended")
+    );
+    let pair = Pair::new(&keys, "select cast(unix_timestamp(now(3)) * 1000 as int) as at");
+    let one = pair.start("one");
+    one.reads_on();
+    let two = pair.start("two");
+    assert_eq!((one.shows(), two.shows(), two.reads()), (LEADS, STANDS_BY, 0));
+    one.weir.signal("KILL");
+    let took = two.reads_on();
+    assert!(took < TAKE_OVER, "killed: {took:?}");
+
+    let three = pair.start("three");
+    assert_eq!(three.shows(), STANDS_BY);
+    two.weir.signal("STOP");
+    let sent = two.reads();
+    let took = three.reads_on();
+    assert!(took < TAKE_OVER, "frozen: {took:?}");
+    two.weir.signal("CONT");
+    within(PATIENCE, "the end of its term", || (two.shows() == STANDS_BY).then_some(()));
+    three.reads_on();
+    assert_eq!(two.reads(), sent, "a read was sent that belongs to the other agent");
+
+    assert_eq!(three.weir.stop().code(), 0);
+    let took = two.reads_on();
+    assert!(took < TAKE_OVER, "stopped: {took:?}");
 }
 
 #[test]

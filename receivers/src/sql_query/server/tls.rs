@@ -19,6 +19,7 @@ pub(crate) enum SslMode {
 }
 
 impl SslMode {
+    #[cfg(feature = "sql-postgres")]
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let all = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
         all.into_iter().find(|mode| mode.name() == text)
