@@ -67,10 +67,12 @@ impl MariaDb {
     /// When it does not come up; the message carries its log.
     pub fn resume(&mut self) {
         let all = format!(
-            "[mariadbd]\ndatadir={}\nsocket={}\nport={}\nbind_address=127.0.0.1\npid_file={}\nskip_name_resolve\n\
+            // A server that starts removes what looks left behind in its folder for temporary tables, so that is its own too.
+            "[mariadbd]\ndatadir={}\ntmpdir={}\nsocket={}\nport={}\nbind_address=127.0.0.1\npid_file={}\nskip_name_resolve\n\
              max_connections=60\ninnodb_buffer_pool_size=24M\ninnodb_flush_log_at_trx_commit=2\nperformance_schema=off\n\
              max_allowed_packet=256M\ncharacter_set_server=utf8mb4\n{}\n",
             self.path("data"),
+            self.folder.path().display(),
             self.path("socket"),
             self.port,
             self.path("pid"),

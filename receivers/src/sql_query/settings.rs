@@ -10,9 +10,10 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(crate) struct Settings {
-    /// Which kind of database: `sqlite` or `postgres`.
+    /// Which kind of database: `sqlite`, `postgres` or `mysql` (MariaDB too).
     pub(crate) driver: String,
-    /// Where it is. For sqlite: a path or a `file:` URI; for postgres: a URL, or libpq's `name=value`.
+    /// Where it is. For sqlite: a path or a `file:` URI; for postgres: a URL, or libpq's `name=value`; for mysql: a URL,
+    /// or a datasource of Go's driver.
     pub(crate) datasource: Secret,
     /// Host of the database, for drivers of network databases; excludes `datasource`.
     pub(crate) host: String,
@@ -28,11 +29,11 @@ pub(crate) struct Settings {
     pub(crate) password_file: Option<String>,
     /// Further parameters of the driver.
     pub(crate) additional_params: BTreeMap<String, serde_json::Value>,
-    /// Settings for the transaction of each collection, such as `SET row_security = off`. For postgres.
+    /// Settings for the transaction of each collection, such as `SET row_security = off`. For postgres and mysql.
     pub(crate) session: Vec<String>,
     /// Databases that are all read with the same queries; excludes the keys that name one.
     pub(crate) targets: Vec<Target>,
-    /// A query whose rows drive a loop: all queries are read once for each of them. For postgres.
+    /// A query whose rows drive a loop: all queries are read once for each of them. For postgres and mysql.
     pub(crate) for_each: Option<ForEach>,
     /// How agents with one configuration agree on who reads: not at all (`none`, default), by a lock on a file (`file_lock`), or by
     /// a lock in the database (`db_lock`).
