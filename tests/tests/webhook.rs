@@ -385,3 +385,42 @@ service:
         assert!(printed.contains(part), "{part:?} is not in {printed}");
     }
 }
+
+#[test]
+fn validate_tells_what_would_not_work_where_it_stands() {
+    let config = "
+receivers:
+  webhook:
+    endpoint: 0.0.0.0:9466
+    storage: file_storage
+    sources:
+      - {name: a, path: /in, metrics: [{metric_name: n}]}
+      - name: b
+        path: /in
+        verify: {scheme: github}
+        id: data..id
+        metrics:
+          - {metric_name: m, data_type: histogram, value: v, buckets: [5, 1]}
+exporters: {debug: {}}
+extensions: {file_storage: {directory: /tmp}}
+service:
+  extensions: [file_storage]
+  pipelines: {metrics: {receivers: [webhook], exporters: [debug]}}
+";
+    let outcome = Weir::command(&["validate", "--config", &format!("yaml:{config}")], &[]);
+    assert_eq!(outcome.code(), 1, "{}", outcome.stderr);
+    for told in [
+        ":7:9: error: 'verify' is missing: whoever reaches this door could send events",
+        ":9:15: error: ",
+        "two sources have the path /in",
+        "first used",
+        ":10:17: error: ",
+        "the secret is missing",
+        ":11:13: error: ",
+        "empty step",
+        "1 does not come after 5",
+    ] {
+        assert!(outcome.stderr.contains(told), "{told:?} is not in\n{}", outcome.stderr);
+    }
+    assert!(!outcome.stderr.contains("warning"), "a door of signed sources is not open: {}", outcome.stderr);
+}

@@ -29,6 +29,7 @@ mod once;
 pub(crate) mod reason;
 mod settings;
 mod source;
+mod term;
 pub(crate) mod unpack;
 pub(crate) mod verify;
 

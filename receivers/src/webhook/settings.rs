@@ -8,7 +8,8 @@ use pipeline::state::LedgerOptions;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::metric::{Attribute, Metric, Unit, When};
+use super::metric::{Metric, Unit};
+use super::term::{Attribute, When};
 use super::verify::VerifySettings;
 use crate::events::settings::{Dedup, DurabilityWord};
 

@@ -304,7 +304,9 @@ impl Source {
             id.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
             id.extend_from_slice(bytes);
         };
-        let whole = !self.plan.id.is_empty() && self.plan.id.iter().all(|field| event.cell(*field) != Cell::Null);
+        // An empty text names nothing: it would make one event of many.
+        let named = |field: &usize| !matches!(event.cell(*field), Cell::Null | Cell::Text([]));
+        let whole = !self.plan.id.is_empty() && self.plan.id.iter().all(named);
         if whole {
             for field in &self.plan.id {
                 match event.cell(*field) {

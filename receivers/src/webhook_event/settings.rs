@@ -131,7 +131,13 @@ impl Checked {
         let verifier = settings.verifier(section, &mut problems);
         let headers = settings.headers(section, &mut problems);
         let (Some(endpoint), Some(gates)) = (endpoint, gates) else { return Err(problems) };
-        problems.extend(gates.review(section, &endpoint, settings.tls.as_ref()));
+        if settings.gates.is_some() {
+            problems.extend(gates.review(section, &endpoint, settings.tls.as_ref()));
+        } else if !endpoint.is_loopback() && required.is_none() && settings.hmac_signature.is_none() {
+            let what = format!("everybody who can reach {endpoint} may send log records");
+            let help = "set hmac_signature, required_header or gates, or listen on localhost";
+            problems.push(section.warning("endpoint", what).with_help(help));
+        }
         if problems.has_errors() {
             return Err(problems);
         }

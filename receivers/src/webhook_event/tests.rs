@@ -149,6 +149,9 @@ fn what_is_wrong_is_told_in_the_collectors_words() {
         assert!(problems(&yaml).contains(told), "{yaml}: {}", problems(&yaml));
     }
     assert_eq!(problems(at), "");
+    let warnings = |yaml: &str| Checked::of(&Section::from_yaml(ID, yaml).unwrap()).unwrap().warnings.to_string();
+    assert!(warnings("endpoint: 0.0.0.0:1").contains("may send log records"));
+    assert_eq!(warnings("endpoint: 0.0.0.0:1\nrequired_header: {key: a, value: b}"), "");
 }
 
 #[test]

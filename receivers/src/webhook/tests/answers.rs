@@ -1,5 +1,8 @@
 use std::io::Write as _;
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
 use super::*;
 
 const SIGNED: &str = "
@@ -184,4 +187,74 @@ sources:
     assert_eq!(send(r#"{"type":"other","challenge":"x"}"#, SECRET).await.taken().0, 1);
     assert_eq!(house.scrape().await, ["n{} 1"]);
     house.close().await;
+}
+
+/// Bodies that are nearly something.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let pieces = proptest::sample::select(vec![
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        "\"",
+        "\\",
+        "\\u",
+        "d800",
+        "null",
+        "true",
+        "1e999",
+        "-0",
+        "18446744073709551616",
+        "\"id\"",
+        "\"a\"",
+        "=",
+        "&",
+        "%",
+        "+",
+        "\n",
+        "\u{feff}",
+        "\u{0}",
+        "é",
+    ]);
+    prop_oneof![
+        proptest::collection::vec(pieces, 0..24).prop_map(|pieces| pieces.concat().into_bytes()),
+        proptest::collection::vec(any::<u8>(), 0..64),
+        "[a-c]{0,9}".prop_map(|text| packed(text.as_bytes())),
+    ]
+}
+
+#[test]
+fn whatever_is_sent_is_answered_with_one_of_the_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let sources = "
+sources:
+  - {name: auto, id: id, time: a, json_fields: [a], metrics: [{metric_name: n, value: a, attributes: [{name: id}]}], logs: {severity: a}}
+  - {name: ce, format: cloudevents, trusted_headers: [ce-*], metrics: [{metric_name: n, value: data}]}
+";
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let house = runtime.block_on(House::open(folder.path(), sources));
+    let kinds = [
+        "application/json",
+        "application/x-ndjson",
+        "application/x-www-form-urlencoded",
+        "application/cloudevents+json",
+        "x",
+    ];
+    let kind = proptest::sample::select(kinds.to_vec());
+    let coding = proptest::sample::select(vec!["identity", "gzip", "deflate", "zstd", "br"]);
+    let path = proptest::sample::select(vec!["/auto", "/ce"]);
+    let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(400) });
+    let seen = std::cell::RefCell::new(BTreeMap::new());
+    let told = |(path, kind, coding, body): (&str, &str, &str, Vec<u8>)| {
+        let headers = [("content-type", kind), ("content-encoding", coding), ("ce-id", "%é")];
+        let status = runtime.block_on(house.send(request(Method::POST, path, &headers[..2], body))).status.as_u16();
+        prop_assert!([200, 400, 413, 415].contains(&status), "{}", status);
+        *seen.borrow_mut().entry(status).or_insert(0) += 1;
+        Ok(())
+    };
+    runner.run(&(path, kind, coding, body()), told).unwrap();
+    assert!(seen.borrow().len() >= 3, "{seen:?}");
+    runtime.block_on(house.close());
 }

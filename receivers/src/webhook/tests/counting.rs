@@ -76,6 +76,8 @@ async fn without_an_id_the_body_is_the_id_and_its_place_among_many() {
     let house = House::open(folder.path(), ORDERS).await;
     assert_eq!(house.take("/orders", r#"{"event_id":null,"status":"a"}"#).await.0, 1);
     assert_eq!(house.take("/orders", r#"{"event_id":null,"status":"a"}"#).await.1, 1);
+    assert_eq!(house.take("/orders", r#"{"event_id":"","status":"a"}"#).await.0, 1);
+    assert_eq!(house.take("/orders", r#"{"event_id":"","status":"b"}"#).await.0, 1, "an empty id names nothing");
     assert_eq!(house.take("/orders", r#"{"event_id":7}"#).await.0, 1);
     assert_eq!(house.take("/orders", r#"{"event_id":"7"}"#).await.1, 1);
     house.close().await;
