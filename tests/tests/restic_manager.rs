@@ -1,10 +1,12 @@
 //! The example that serves restic-manager's metrics reference, and its gate.
 
 use std::collections::BTreeMap;
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use rusqlite::Connection;
 use tests::exposition::Exposition;
+use tests::http;
 use tests::judges::{self, Names};
 use tests::{Launch, Prometheus, Random, Target, Weir, repository};
 
@@ -85,6 +87,8 @@ impl Fleet {
         let [version, commit, go] = BUILD;
         Weir::run("examples/restic-manager/weir.yaml")
             .listen("RM_LISTEN", "/metrics")
+            .env("RM_JOBS_LISTEN", "127.0.0.1:0")
+            .env("WEIR_STATE", self.path.with_extension("state"))
             .env("RM_DATABASE", &self.path)
             .env("RM_VERSION", version)
             .env("RM_COMMIT", commit)
@@ -243,5 +247,66 @@ fn the_seed_can_be_made_validated_and_scraped() {
         ("rm_host_repo_status{host='owl', status='init_failed'}", 1.0),
     ] {
         assert_eq!(prometheus.number(query), expected, "{query}");
+    }
+}
+
+/// A message that a job has ended, as the application's agents send it.
+fn finished(job: &str, kind: &str, status: &str, times: (&str, &str)) -> String {
+    serde_json::json!({
+        "type": "job_finished",
+        "payload": {"job_id": job, "kind": kind, "status": status, "started_at": times.0, "finished_at": times.1},
+    })
+    .to_string()
+}
+
+#[test]
+fn a_finished_job_is_in_the_histogram_of_the_page_once_and_stays_there() {
+    let fleet = Fleet::empty();
+    let door = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("there is a free port");
+    let start = || {
+        let launch = fleet.reads().env("RM_METRICS_TRUSTED_CIDR", "127.0.0.0/8");
+        let weir = launch.env("RM_JOBS_LISTEN", door.to_string()).start();
+        tests::within(tests::PATIENCE, "taking jobs", || http::get(door, "/jobs", &[]).ok());
+        weir
+    };
+    let post = |body: &str| {
+        let json = [("Content-Type", "application/json")];
+        let told = http::request("POST", door, "/jobs", &json, body.as_bytes()).expect("weir answers");
+        assert_eq!(told.status, 200, "{}", told.text());
+    };
+    let hour = ("2026-11-21T02:00:00Z", "2026-11-21T03:00:00Z");
+    let weir = start();
+    for _ in 0..3 {
+        post(&finished("J1", "backup", "succeeded", hour));
+    }
+    post(&finished("J2", "backup", "succeeded", ("2026-11-21T02:00:00Z", "2026-11-21T02:00:00.5Z")));
+    post(&finished("J3", "prune", "failed", ("2026-11-21T02:00:00Z", "2026-11-23T02:00:00Z")));
+    post(&finished("J4", "mine-bitcoin", "Succeeded", hour));
+    post(&finished("J5", "check", "cancelled", ("2026-11-21T03:00:00Z", "2026-11-21T02:00:00Z")));
+    post(&finished("J6", "backup", "succeeded", hour).replace("job_finished", "job_started"));
+    let shown = |weir: &Weir| Exposition::read(weir.scrape().text());
+    let served = shown(&weir);
+    let of = |name: &str, kind: &str, status: &str, le: Option<&str>| {
+        let labels = [("kind", kind), ("status", status)];
+        let labels: Vec<_> = labels.into_iter().chain(le.map(|le| ("le", le))).collect();
+        served.value(&format!("rm_job_duration_seconds_{name}"), &labels)
+    };
+    // Bounds are inclusive: the job of exactly an hour is not above it.
+    let expected = [("1", 1.0), ("5", 1.0), ("30", 1.0), ("60", 1.0), ("300", 1.0), ("1800", 1.0), ("3600", 2.0)];
+    for (le, count) in expected.into_iter().chain([("21600", 2.0), ("86400", 2.0), ("+Inf", 2.0)]) {
+        assert_eq!(of("bucket", "backup", "succeeded", Some(le)), Some(count), "le={le}");
+    }
+    assert_eq!(of("sum", "backup", "succeeded", None), Some(3600.5));
+    assert_eq!(of("bucket", "prune", "failed", Some("86400")), Some(0.0));
+    assert_eq!(of("count", "prune", "failed", None), Some(1.0));
+    assert_eq!(of("count", "other", "other", None), Some(1.0));
+    assert_eq!(served.named("rm_job_duration_seconds_count").count(), 3, "time that runs backwards is no duration");
+    assert_eq!(served.named("rm_job_duration_seconds_bucket").count(), 3 * 10, "the page's buckets and no other");
+    drop(weir);
+    let again = shown(&start());
+    for name in ["bucket", "sum", "count"] {
+        let name = format!("rm_job_duration_seconds_{name}");
+        let lines = |of: &Exposition| of.named(&name).map(|sample| format!("{sample:?}")).collect::<Vec<_>>();
+        assert_eq!(lines(&again), lines(&served), "after a kill and a restart");
     }
 }
