@@ -1,5 +1,5 @@
 //! Benchmarks of weir. `cargo run --release -p benches` runs all; names run some. `--large` adds
-//! the sizes that take minutes. `footprint` and `peers` want `cargo build --release -p agent` first.
+//! the sizes that take minutes. `webhook`, `footprint` and `peers` want `cargo build --release -p agent` first.
 
 #![allow(clippy::disallowed_types, reason = "benchmarks measure real time")]
 
@@ -14,6 +14,7 @@ mod relabel;
 mod rows;
 mod series;
 mod signatures;
+mod webhook;
 
 #[global_allocator]
 static TALLY: tally::Tally = tally::Tally;
@@ -28,6 +29,7 @@ const ALL: &[Bench] = &[
     ("otlp", otlp::run),
     ("signatures", signatures::run),
     ("events", events::run),
+    ("webhook", webhook::run),
     ("footprint", footprint::run),
     ("peers", peers::run),
 ];
