@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::Signal;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use pipeline::drive::ExportCounts;
@@ -33,6 +34,7 @@ pub(crate) struct DiskQueue {
     counts: ExportCounts,
     /// Makes what goes on the wire from what was stored.
     unpack: Unpack,
+    fold: Option<Fold>,
     /// None before it is opened and after it is closed.
     spool: watch::Sender<Option<Arc<Spool>>>,
     clock: Clock,
@@ -43,6 +45,18 @@ pub(crate) struct DiskQueue {
 
 /// Makes the body of a request from a stored one.
 pub(crate) type Unpack = Box<dyn Fn(bytes::Bytes, spool::Encoding) -> bytes::Bytes + Send + Sync>;
+
+/// Makes one request from several that follow each other, where that saves something.
+pub(crate) type Fold = Arc<dyn Fn(&[Stored]) -> Option<Bundle> + Send + Sync>;
+
+/// What is sent as one: a parcel as it was stored, or one that stands for several.
+pub(crate) struct Bundle {
+    pub(crate) stored: Stored,
+    /// The numbers of those that it stands for.
+    pub(crate) seqs: Vec<u64>,
+    /// Items that were left out.
+    pub(crate) folded: u64,
+}
 
 /// A batch, or a part of one, as it is stored.
 pub(crate) struct Packed {
@@ -63,6 +77,8 @@ enum End {
 
 /// How many bytes a courier takes out at once: enough for many small batches, little enough for many couriers.
 const AHEAD: usize = 256 << 10;
+/// The same where what waits is folded: the more is seen at once, the more falls away.
+const AHEAD_TO_FOLD: usize = 1 << 20;
 /// How long what waits may still be sent when the agent stops, while it is taken; the rest is on disk.
 const FLUSH: Duration = Duration::from_secs(2);
 /// After how long a disk that does not give a parcel is asked again, and how often before the file is left behind.
@@ -76,6 +92,7 @@ impl DiskQueue {
         options: SpoolOptions,
         delivery: Delivery,
         unpack: Unpack,
+        fold: Option<Fold>,
         context: &BuildContext,
     ) -> Self {
         let name = context.id.to_string();
@@ -87,6 +104,7 @@ impl DiskQueue {
             turns: Semaphore::new(settings.queue.num_consumers),
             counts: ExportCounts::new(&context.meters, &name),
             unpack,
+            fold,
             spool: watch::Sender::new(None),
             clock: context.clock.clone(),
             meters: context.meters.clone(),
@@ -178,8 +196,8 @@ impl DiskQueue {
                     if ahead.is_empty() {
                         ahead.extend(self.take(&partition).await);
                     }
-                    let Some(stored) = ahead.pop_front() else { break };
-                    in_hand.push(self.send(&spool, &partition, stored, hurry.clone()));
+                    let Some(bundle) = ahead.pop_front() else { break };
+                    in_hand.push(self.send(&spool, &partition, bundle, hurry.clone()));
                 }
                 let may_end = *hurry.borrow() || partition.is_gone();
                 if in_hand.is_empty() && (stopped || may_end) {
@@ -195,10 +213,11 @@ impl DiskQueue {
     }
 
     /// The next parcels. A disk that does not give them is asked again, and in the end left alone with what it has.
-    async fn take(&self, partition: &Arc<Partition>) -> Vec<Stored> {
+    async fn take(&self, partition: &Arc<Partition>) -> Vec<Bundle> {
+        let ahead = if self.fold.is_some() { AHEAD_TO_FOLD } else { AHEAD };
         for _ in 0..READS {
-            match partition.take(AHEAD).await {
-                Ok(taken) => return taken,
+            match partition.take(ahead).await {
+                Ok(taken) => return self.bundle(taken).await,
                 Err(error) => {
                     tracing::error!(%error, "cannot read the sending queue");
                     self.clock.sleep(READ_AGAIN).await;
@@ -209,8 +228,22 @@ impl DiskQueue {
         Vec::new()
     }
 
+    /// Folds what follows each other, if that is wanted, where it may take its time.
+    async fn bundle(&self, taken: Vec<Stored>) -> Vec<Bundle> {
+        match &self.fold {
+            Some(fold) if taken.len() > 1 => {
+                let (fold, all) = (fold.clone(), taken.clone());
+                let folding = tokio::task::spawn_blocking(move || fold_runs(&fold, &all));
+                // A fold that broke off has changed nothing.
+                folding.await.unwrap_or_else(|_| taken.into_iter().map(Bundle::one).collect())
+            }
+            _ => taken.into_iter().map(Bundle::one).collect(),
+        }
+    }
+
     /// Sends one parcel, however long that takes. False when it was not: the agent stops.
-    async fn send(&self, spool: &Spool, partition: &Partition, stored: Stored, hurry: watch::Receiver<bool>) -> bool {
+    async fn send(&self, spool: &Spool, partition: &Partition, bundle: Bundle, hurry: watch::Receiver<bool>) -> bool {
+        let Bundle { stored, seqs, folded } = bundle;
         let parcel = Parcel {
             signal: stored.signal,
             body: (self.unpack)(stored.body.clone(), stored.encoding),
@@ -218,7 +251,7 @@ impl DiskQueue {
             items: stored.items,
             began: self.clock.now(),
         };
-        let (signal, items, seq) = (stored.signal, stored.items, stored.seq);
+        let (signal, items) = (stored.signal, stored.items);
         match self.delivery.deliver_kept(parcel, &self.turns, hurry).await {
             End::Taken(rejected) => self.counts.count(signal, items, rejected),
             End::Refused(why) => {
@@ -227,9 +260,29 @@ impl DiskQueue {
             }
             End::Stopped => return false,
         }
-        partition.done(seq);
+        spool.count_folded(folded);
+        seqs.into_iter().for_each(|seq| partition.done(seq));
         true
     }
+}
+
+impl Bundle {
+    fn one(stored: Stored) -> Self {
+        Self { seqs: vec![stored.seq], folded: 0, stored }
+    }
+}
+
+/// Metrics that follow each other become one request each run.
+fn fold_runs(fold: &Fold, all: &[Stored]) -> Vec<Bundle> {
+    let mut bundles = Vec::new();
+    for run in all.chunk_by(|one, two| one.signal == two.signal) {
+        let folded = (run.len() > 1 && run[0].signal == Signal::Metrics).then(|| fold(run)).flatten();
+        match folded {
+            Some(bundle) => bundles.push(bundle),
+            None => bundles.extend(run.iter().cloned().map(Bundle::one)),
+        }
+    }
+    bundles
 }
 
 impl Delivery {

@@ -48,6 +48,9 @@ pub(crate) struct QueueSettings {
     pub(crate) partition: Option<PartitionSettings>,
     /// How many batches of one partition are sent at the same time; only with `storage`. Default 1, which keeps their order.
     pub(crate) consumers_per_partition: Option<usize>,
+    /// Whether points of cumulative series that a newer one supersedes are left out when they are taken from the queue; only with
+    /// `storage`. Default false.
+    pub(crate) fold_superseded: bool,
     /// What becomes of batches that the destination will never take; only with `storage`.
     pub(crate) dead_letters: Option<DeadLetterSettings>,
     #[schemars(skip)]
@@ -143,6 +146,7 @@ impl Default for QueueSettings {
             storage: None,
             partition: None,
             consumers_per_partition: None,
+            fold_superseded: false,
             dead_letters: None,
             batch: Unsupported,
         }
@@ -216,7 +220,7 @@ impl QueueSettings {
         if self.storage.is_some() {
             problems.extend(self.disk_problems(section));
         } else {
-            for key in ["partition", "consumers_per_partition", "dead_letters"] {
+            for key in ["partition", "consumers_per_partition", "fold_superseded", "dead_letters"] {
                 if !section.has(&format!("sending_queue.{key}")) {
                     continue;
                 }

@@ -4,6 +4,7 @@
 //! stack's. What leaves is OTLP 1.x in protobuf; what comes back is held to the retry table of the specification
 //! (<https://opentelemetry.io/docs/specs/otlp/>), with additions from the configuration.
 
+mod fold;
 mod grpc;
 mod http;
 mod pack;
@@ -19,7 +20,8 @@ use pipeline::{BoxFuture, BuildContext, Clock, Exporter, Factory, Fault, Intake,
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::delivery::{Delivery, DeliverySettings, DiskQueue, Packed, Parcel};
+use crate::delivery::{Delivery, DeliverySettings, DiskQueue, Fold, Packed, Parcel};
+use fold::Folding;
 use pack::Packer;
 pub use pack::unpacked;
 
@@ -58,7 +60,12 @@ enum Way {
     /// From memory: its sender is told how it ended.
     Direct(Box<Delivery>),
     /// By the disk: its sender is told when it is there.
-    Disk(Box<DiskQueue>, Option<String>),
+    Disk {
+        queue: Box<DiskQueue>,
+        /// The attribute that decides of the partition.
+        by: Option<String>,
+        folding: Option<Arc<Folding>>,
+    },
 }
 
 /// The key `auth_errors`: what becomes of data when the destination refuses our credentials.
@@ -92,7 +99,7 @@ impl Exporter for Otlp {
                     let items = batch.items() as u64;
                     delivery.deliver(Parcel { signal, body, encoding, items, began: self.clock.now() }).await
                 }
-                Way::Disk(queue, by) => {
+                Way::Disk { queue, by, .. } => {
                     let parts = match by {
                         Some(by) => split::split(&batch.payload, by),
                         None => vec![(String::new(), batch.payload.clone())],
@@ -113,6 +120,9 @@ impl Exporter for Otlp {
                 loop {
                     self.clock.sleep(TURN).await;
                     self.packer.turn();
+                    if let Way::Disk { folding: Some(folding), .. } = &self.way {
+                        folding.turn();
+                    }
                 }
             };
             match &self.way {
@@ -120,7 +130,7 @@ impl Exporter for Otlp {
                     () = stop.requested() => Ok(()),
                     () = turning => Ok(()),
                 },
-                Way::Disk(queue, _) => tokio::select! {
+                Way::Disk { queue, .. } => tokio::select! {
                     ended = queue.run(stop) => ended,
                     () = turning => Ok(()),
                 },
@@ -144,8 +154,10 @@ impl Otlp {
                 let framing = packer.clone();
                 let unpack = Box::new(move |body, encoding| framing.frame(body, encoding));
                 let by = settings.queue.partition.as_ref().map(|partition| partition.by.clone());
-                let queue = DiskQueue::new(folder, settings, options.clone(), delivery, unpack, context);
-                Way::Disk(Box::new(queue), by)
+                let folding = settings.queue.fold_superseded.then(|| Arc::new(Folding::new(packer.clone())));
+                let fold = folding.clone().map(|folding| Arc::new(move |run: &[_]| folding.fold(run)) as Fold);
+                let queue = DiskQueue::new(folder, settings, options.clone(), delivery, unpack, fold, context);
+                Way::Disk { queue: Box::new(queue), by, folding }
             }
         };
         Ok(Self { packer, way, intake: settings.intake(), clock: context.clock.clone() })
