@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tests::postgres::PASSWORD;
-use tests::{Outcome, Postgres, Weir};
+use tests::{MariaDb, Outcome, Postgres, Weir};
 
 /// A receiver of one database with these queries, and further keys.
 fn receiver(driver: &str, keys: &str, queries: &str) -> String {
@@ -237,4 +237,64 @@ fn mistakes_in_the_file_come_first() {
     let told = case.told(&[]);
     assert!(told.iter().all(|line| !line.contains("/nowhere")), "{told:?}");
     assert_eq!(case.validate(&[]).code(), 1);
+}
+
+#[test]
+fn mariadb_tells_of_all_statements_and_columns_at_once() {
+    let server = MariaDb::shared();
+    server.database(
+        "asked",
+        "create table units(name text, cores int, id uuid, tags set('a', 'b'), place point, load_1 decimal(9, 2));
+         create table secrets(n int)",
+    );
+    server.execute("mysql", "revoke select on asked.* from asked; grant select on asked.units to asked");
+    let queries = [
+        query(
+            "select name, cores, load_1 from units where cores > 0",
+            "value_column: cores, attribute_columns: [name]",
+        ),
+        query("select name, cores from units", "value_column: cpu, attribute_columns: [label]"),
+        query("select id, name from units", "value_column: id, attribute_columns: [name]"),
+        query("select tags as v from units", "value_column: v"),
+        query("select place as v from units", "value_column: v"),
+        query("select name as v from units", "value_column: v"),
+        query("select v from units u where u.nonsense = 1", "value_column: v"),
+        query("select n from secrets", "value_column: n"),
+        query("select cores from units where cores = $$2 or cores = $$1", "value_column: cores"),
+        query("insert into units(cores) values (1) returning cores", "value_column: cores"),
+        query("analyze table units", "value_column: cores"),
+        query("select sleep(60) as v", "value_column: v"),
+    ];
+    let keys = format!(
+        "    datasource: '{}'\n    session: ['SET @a = 1', 'SET nosuch = 1', 'SET sql_mode = 7 +']",
+        server.url("asked", "asked")
+    );
+    let case = Case::new(&receiver("mysql", &keys, &queries.concat()));
+    let began = Instant::now();
+    let told = case.told(&[]);
+    let reads = "the statement does more than read this database, which is all it may do";
+    let expected = [
+        "5: error: Unknown system variable 'nosuch'",
+        "5: error: You have an error in your SQL syntax",
+        "10: error: column 'cpu' (of m) not found in result set; it has name, cores",
+        "10: error: column 'label' (of m) not found in result set; it has name, cores",
+        "12: error: column 'id' has the type uuid, which is no number",
+        "14: error: column 'v' has the type set, which is no number",
+        "16: error: column 'v' has the type point, which is no number",
+        "18: warning: column 'v' has the type text: where a text is no number, there is no point",
+        "19: error: Unknown column 'v' in 'SELECT'",
+        "21: error: the role of this connection may not do that: SELECT command denied to user 'asked'@",
+        "23: error: the statement has 2 parameters ($1, …) and gets 0",
+        &format!("25: error: {reads}: INSERT"),
+        &format!("27: error: {reads}: ANALYZE"),
+    ];
+    assert_eq!(told.len(), expected.len(), "{told:#?}");
+    for (told, expected) in told.iter().zip(expected) {
+        assert!(told.starts_with(expected), "{told}\nis not {expected}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(8), "nothing is run, and it took {:?}", began.elapsed());
+    assert_eq!(
+        server.execute("mysql", "select count(*) from information_schema.processlist where user = 'asked'"),
+        "0"
+    );
 }

@@ -754,3 +754,49 @@ fn many_queries_at_once_share_the_connections() {
     let left: u32 = server.execute("mysql", prepared).parse().expect("a count is a number");
     assert!(left <= 60, "{left} statements are left behind");
 }
+
+/// The statements of the block of docs/databases.md that begins with these words.
+fn documented(begin: &str) -> String {
+    let page = tests::repository::text("docs/databases.md");
+    let blocks = page.split("```").filter_map(|block| block.strip_prefix("text\n"));
+    let block = blocks.into_iter().find(|block| block.starts_with(begin));
+    block.unwrap_or_else(|| panic!("no block of docs/databases.md begins with {begin}")).to_owned()
+}
+
+#[test]
+fn the_documented_role_reads_and_does_nothing_else() {
+    let mut server = MariaDb::start();
+    let authority = server.speak_tls();
+    server.execute(
+        "mysql",
+        "create database app; create table app.orders(name text, value int, tenant_id int);
+         create table app.customers(name text, value int); create table app.secrets(name text, value int);
+         insert into app.orders values ('a', 1, 7), ('b', 2, 8); insert into app.customers values ('c', 3)",
+    );
+    let role = documented("create user weir").replace('…', "not a secret");
+    server.execute("mysql", &role);
+    server.execute("mysql", &documented("create function app.tenant()"));
+    let url = format!("mysql://weir:not%20a%20secret@localhost:{}/app?ssl-ca={}", server.port, authority.display());
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    for (sql, session, expected) in [
+        ("select name, value from orders", "", vec![pair("a", "1"), pair("b", "2")]),
+        ("select name, value from customers", "", vec![pair("c", "3")]),
+        ("select name, value from own_orders", "", vec![]),
+        ("select name, value from own_orders", "    session: [\"SET @tenant = '7'\"]", vec![pair("a", "1")]),
+    ] {
+        let weir = reading(&url, sql, session, "").start();
+        let served = scrape(&weir);
+        assert_eq!((up(&served), values(&served)), (1.0, expected), "{sql}: {}", weir.stderr());
+    }
+    let mut denied = reading(&url, "select name, value from secrets", "", "").start();
+    assert_down(&mut denied, "the role of this connection may not do that: SELECT command denied to user 'weir'@");
+    let plain = url.replace("localhost", "127.0.0.1").replace("ssl-ca=", "tls=false&ssl-ca=");
+    assert_down(&mut reading(&plain, "select name, value from orders", "", "").start(), "refuses the log-in");
+    // It may end its own queries, which is all that cancelling takes.
+    let weir = reading(&url, "select 'x' as name, sleep(36) as value", "", "        timeout: 20s").start();
+    let response = weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "1")]);
+    assert!(response.took < Duration::from_millis(1_500), "took {:?}", response.took);
+    within(Duration::from_secs(2), "the end on the server", || {
+        (server.running("weir", "select 'x' as name, sleep(36)") == 0).then_some(())
+    });
+}

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tests::exposition::Exposition;
-use tests::{PATIENCE, Postgres, Weir, within};
+use tests::{MariaDb, PATIENCE, Postgres, Weir, within};
 
 /// Rounds of the race; each is one transaction of each session.
 const ROUNDS: usize = 1000;
@@ -155,6 +155,64 @@ fn rows_that_are_committed_late_on_postgresql_are_neither_missed_nor_doubled() {
     assert!(naive > 0, "no row was committed late: this test shows nothing");
     for way in ["xmin", "overlap", "stamped"] {
         assert_eq!(of(way), (0, 0), "{way}: missed and doubled of {} rows; {}", rows.len(), weir.stderr());
+    }
+}
+
+#[test]
+fn rows_of_mariadb_are_passed_once_by_number_by_time_and_by_overlap() {
+    const ROWS: usize = 4000;
+    let server = MariaDb::shared();
+    // Past 2^53, so that a number that is compared as a double shows; ten rows of each moment.
+    server.database(
+        "once",
+        "create table t(id bigint primary key, at datetime(6), key(at, id));
+         insert into t select 9007199254740992 + seq, '2026-11-21 03:24:16' + interval floor(seq / 10) * 1000 microsecond from seq_1_to_2000",
+    );
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let (told, state) = (folder.path().join("told"), folder.path().join("state"));
+    let query = |way: &str, columns: &str, compare: &str, order: &str, keys: &str| {
+        format!(
+            "      - name: {way}
+        sql: select id, at, concat('{way}:', id) as body from t where {compare} order by {order}
+        max_rows: 300
+        tracking_column: {columns}
+        logs: [{{body_column: body}}]
+        {keys}
+"
+        )
+    };
+    let queries = [
+        query("number", "id", "id > ?", "id", "tracking_start_value: 0"),
+        query(
+            "overlap",
+            "id",
+            "id > $$1",
+            "id",
+            "tracking_start_value: 0\n        overlap: 50\n        key_columns: [id]",
+        ),
+        query(
+            "time",
+            "[{name: at, type: timestamp}, id]",
+            "(at, id) > ($$1, $$2)",
+            "at, id",
+            "tracking_start_value: ['2000-01-01', 0]",
+        ),
+    ];
+    let keys = "    driver: mysql\n    datasource: ${env:DATABASE}";
+    let yaml = race(keys, &queries.concat(), &told, &state);
+    let weir = Weir::run_text(&yaml).env("DATABASE", server.url("once", "once")).start();
+    let ways = ["number", "overlap", "time"];
+    settle(&told, &ways, ROWS / 2);
+    server.execute(
+        "once",
+        "insert into t select 9007199254740992 + seq, '2026-11-21 03:24:16' + interval floor(seq / 10) * 1000 microsecond from seq_2001_to_4000",
+    );
+    settle(&told, &ways, ROWS);
+    let passed = passed(&told);
+    let rows: Vec<u64> = (1..=ROWS as u64).map(|row| (1 << 53) + row).collect();
+    for way in ways {
+        let found = passed.get(way).unwrap_or_else(|| panic!("nothing came by {way}: {}", weir.stderr()));
+        assert_eq!(missed_and_doubled(found, &rows), (0, 0), "{way}: {}", weir.stderr());
     }
 }
 
