@@ -1,0 +1,303 @@
+//! OTLP in and out: with the SDKs that push it, the servers that take it, and another weir behind the gateway example.
+
+#![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real servers live in real time")]
+
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tests::exposition::Exposition;
+use tests::otel::{self, Sdk, Server};
+use tests::{PATIENCE, Weir, http, repository, within};
+
+/// A weir that takes OTLP on one port, serves what it has, and tells all of it in a file.
+const BACKEND: &str = "
+receivers:
+  otlp:
+    protocols:
+      grpc: {endpoint: '${env:OTLP}', max_recv_msg_size_mib: 4}
+      http: {endpoint: '${env:OTLP}', max_request_body_size: 4MiB}
+exporters:
+  prometheus: {endpoint: '${env:METRICS_LISTEN}'}
+  debug: {verbosity: detailed, use_internal_logger: false, output_paths: ['${env:TOLD}']}
+service:
+  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
+  pipelines:
+    metrics: {receivers: [otlp], exporters: [prometheus, debug]}
+    logs: {receivers: [otlp], exporters: [debug]}
+    traces: {receivers: [otlp], exporters: [debug]}
+";
+
+/// The last weir of a chain.
+struct Backend {
+    weir: Weir,
+    otlp: SocketAddr,
+    told: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Backend {
+    fn start() -> Self {
+        let folder = tempfile::tempdir_in(repository::target()).expect("target/ is writable");
+        let (otlp, told) = (free(), folder.path().join("told"));
+        let launch = Weir::run_text(BACKEND).listen("METRICS_LISTEN", "/metrics");
+        let weir = launch.env("OTLP", otlp.to_string()).env("TOLD", &told).start();
+        Self { weir, otlp, told, _folder: folder }
+    }
+
+    fn told(&self) -> String {
+        std::fs::read_to_string(&self.told).unwrap_or_default()
+    }
+
+    fn url(&self) -> String {
+        format!("http://{}", self.otlp)
+    }
+}
+
+fn free() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has a free port")
+}
+
+/// The gateway example in front of `backend`, and where it takes OTLP over gRPC and HTTP.
+fn gateway(backend: &str) -> (Weir, SocketAddr, SocketAddr) {
+    let (grpc, over_http) = (free(), free());
+    let launch = Weir::run("examples/gateway/weir.yaml").listen("METRICS_LISTEN", "/metrics");
+    let launch = launch.env("OTLP_GRPC", grpc.to_string()).env("OTLP_HTTP", over_http.to_string());
+    (launch.env("OTLP_BACKEND", backend).start(), grpc, over_http)
+}
+
+/// Every way in which SDKs push, with the name under which it does here.
+const SDKS: [(&str, Sdk); 7] = [
+    ("py_grpc", Sdk::Python("grpc", "none")),
+    ("py_grpc_gzip", Sdk::Python("grpc", "gzip")),
+    ("py_grpc_deflate", Sdk::Python("grpc", "deflate")),
+    ("py_http", Sdk::Python("http", "none")),
+    ("py_http_gzip", Sdk::Python("http", "gzip")),
+    ("py_http_deflate", Sdk::Python("http", "deflate")),
+    ("js_http_json", Sdk::JavaScript),
+];
+
+#[test]
+fn what_sdks_push_is_relabelled_served_and_pushed_on() {
+    let backend = Backend::start();
+    let (gateway, grpc, over_http) = gateway(&backend.url());
+    for (name, sdk) in SDKS {
+        sdk.push(grpc, over_http, name);
+        // The SDK was answered when the backend had it: nothing is waited for here.
+        for weir in [&gateway, &backend.weir] {
+            let shown = Exposition::read(weir.scrape().text());
+            let orders = format!("{name}_orders_total");
+            let samples: Vec<_> = shown.named(&orders).collect();
+            assert_eq!(samples.len(), 1, "{name}: requests add up: {samples:?}");
+            assert_eq!((samples[0].number(), samples[0].labels["tenant"].as_str()), (6.0, "acme"), "{name}");
+            assert_eq!((&*shown.types[&orders], &*shown.helps[&orders]), ("counter", "Orders taken."));
+            let seconds = format!("{name}_duration_seconds");
+            assert_eq!(shown.types[&seconds], "histogram");
+            assert_eq!(shown.named(&format!("{seconds}_sum")).next().map(|sample| sample.number()), Some(320.5));
+        }
+        let told = backend.told();
+        assert!(told.contains(&format!("{name} says hello")), "{name}: {told}");
+        assert!(told.contains(&format!("{name} checks trace_id=")), "{name}: {told}");
+    }
+    // The SDKs chose the names, and left out a description.
+    tests::judges::accept(&gateway, None, tests::judges::Names::Given);
+    let own = http::get(gateway.telemetry, "/metrics", &[]).expect("weir answers").text().to_owned();
+    for line in [
+        "otelcol_receiver_accepted_log_records{receiver=\"otlp\"} 7",
+        "otelcol_receiver_accepted_spans{receiver=\"otlp\"} 7",
+        "otelcol_exporter_sent_spans{exporter=\"otlp_http\"} 7",
+    ] {
+        assert!(own.contains(line), "{line}:\n{own}");
+    }
+}
+
+#[test]
+fn victoria_metrics_takes_what_leaves() {
+    let server = Server::victoria_metrics(free());
+    let over_http = free();
+    let yaml = "
+receivers: {otlp: {protocols: {http: {endpoint: '${env:OTLP}'}}}}
+exporters:
+  otlp_http: {metrics_endpoint: 'http://${env:VICTORIA}/opentelemetry/v1/metrics', compression: '${env:PACKING}'}
+  prometheus: {endpoint: '${env:METRICS_LISTEN}'}
+service:
+  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
+  pipelines: {metrics: {receivers: [otlp], exporters: [otlp_http, prometheus]}}
+";
+    for packing in ["gzip", "zstd", "none"] {
+        let launch = Weir::run_text(yaml).listen("METRICS_LISTEN", "/metrics").env("OTLP", over_http.to_string());
+        let weir = launch.env("VICTORIA", server.address.to_string()).env("PACKING", packing).start();
+        let gauge = format!(
+            r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[
+                {{"name":"tank.level.{packing}","gauge":{{"dataPoints":[{{"asDouble":4.5,"timeUnixNano":"{now}","attributes":[{{"key":"tank","value":{{"stringValue":"north"}}}}]}}]}}}},
+                {{"name":"pumped.{packing}","sum":{{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":[{{"asInt":"17","startTimeUnixNano":"{now}","timeUnixNano":"{now}"}}]}}}}]}}]}}]}}"#,
+            now = now_nanos()
+        );
+        let answer =
+            http::request("POST", over_http, "/v1/metrics", &[("Content-Type", "application/json")], gauge.as_bytes());
+        let answer = answer.expect("weir answers");
+        assert_eq!(answer.status, 200, "{packing}: {}", answer.text());
+        for (query, value) in [
+            (format!("{{__name__=\"tank.level.{packing}\",tank=\"north\"}}"), "4.5"),
+            (format!("{{__name__=\"pumped.{packing}\"}}"), "17"),
+        ] {
+            let path = format!("/api/v1/query?query={}", escaped(&query));
+            within(PATIENCE, &format!("{query} in VictoriaMetrics: {}", server.stderr()), || {
+                let answer = http::get(server.address, &path, &[]).ok()?;
+                answer.text().contains(&format!("\"{value}\"")).then_some(())
+            });
+        }
+        assert_eq!(weir.stop().code(), 0);
+    }
+}
+
+#[test]
+fn rotel_takes_what_leaves_and_gives_what_comes() {
+    let backend = Backend::start();
+    let rotel = Server::rotel(free(), free(), backend.otlp);
+    let yaml = "
+receivers: {otlp: {protocols: {grpc: {endpoint: '${env:OTLP}'}}}}
+exporters:
+  otlp_grpc: {endpoint: '${env:ROTEL}', tls: {insecure: true}, compression: '${env:PACKING}'}
+  prometheus: {endpoint: '${env:METRICS_LISTEN}'}
+service:
+  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
+  pipelines:
+    metrics: {receivers: [otlp], exporters: [otlp_grpc, prometheus]}
+    logs: {receivers: [otlp], exporters: [otlp_grpc]}
+    traces: {receivers: [otlp], exporters: [otlp_grpc]}
+";
+    let otlp = free();
+    for packing in ["gzip", "none"] {
+        let launch = Weir::run_text(yaml).listen("METRICS_LISTEN", "/metrics").env("OTLP", otlp.to_string());
+        let weir = launch.env("ROTEL", rotel.address.to_string()).env("PACKING", packing).start();
+        let name = format!("rotel_{packing}");
+        Sdk::Python("grpc", "gzip").push(otlp, otlp, &name);
+        within(PATIENCE, &format!("{name} behind rotel: {}", rotel.stderr()), || {
+            let shown = Exposition::read(backend.weir.scrape().text());
+            let orders: f64 = shown.named(&format!("{name}_orders_total")).map(|sample| sample.number()).sum();
+            let told = backend.told();
+            let all =
+                told.contains(&format!("{name} says hello")) && told.contains(&format!("{name} checks trace_id="));
+            (orders == 6.0 && all).then_some(())
+        });
+        assert_eq!(weir.stop().code(), 0);
+    }
+}
+
+#[test]
+fn rows_and_signals_leave_with_their_types_units_and_start_times() {
+    let backend = Backend::start();
+    let signals = free();
+    let yaml = "
+receivers:
+  sql_query:
+    driver: sqlite
+    datasource: '${env:ROWS}'
+    collection_interval: 200ms
+    queries:
+      - sql: select name, level, pumped, begun from tanks
+        metrics:
+          - {metric_name: tank.level, value_column: level, value_type: double, unit: m, attribute_columns: [name]}
+          - {metric_name: tank.pumped, value_column: pumped, data_type: sum, monotonic: true, aggregation: cumulative, unit: L, attribute_columns: [name]}
+  breaker: {endpoint: '${env:SIGNALS}', storage: file_storage, flush_interval: 100ms}
+exporters:
+  otlp_http: {endpoint: '${env:BACKEND}'}
+  prometheus: {endpoint: '${env:METRICS_LISTEN}'}
+extensions:
+  file_storage: {directory: '${env:STATE}'}
+service:
+  extensions: [file_storage]
+  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
+  pipelines: {metrics: {receivers: [sql_query, breaker], exporters: [otlp_http, prometheus]}}
+";
+    let folder = tempfile::tempdir_in(repository::target()).expect("target/ is writable");
+    let rows = folder.path().join("tanks.db");
+    let database = rusqlite::Connection::open(&rows).expect("a fresh folder is writable");
+    database
+        .execute_batch("create table tanks(name, level real, pumped integer, begun); insert into tanks values ('north', 4.5, 17, 1)")
+        .expect("SQL");
+    let launch = Weir::run_text(yaml).listen("METRICS_LISTEN", "/metrics").env("ROWS", &rows);
+    let launch = launch.env("SIGNALS", signals.to_string()).env("STATE", folder.path()).env("BACKEND", backend.url());
+    let began = now_nanos();
+    let weir = launch.start();
+    let signal = br#"{"circuit_name":"pay","old_state":"closed","new_state":"open","timestamp":1700000000}"#;
+    let json = [("Content-Type", "application/json")];
+    let answer = http::request("POST", signals, "/signals", &json, signal).expect("weir answers");
+    assert_eq!(answer.status, 200);
+    let expected = [
+        ("tank.level{name=\"north\"} 4.5", "type=Gauge", "unit=\"m\"", false),
+        ("tank.pumped{name=\"north\"} 17", "monotonic: true, temporality: Cumulative", "unit=\"L\"", false),
+        (
+            "circuit_breaker_state_transition{circuit_name=\"pay\",new_state=\"open\",old_state=\"closed\"} 1",
+            "monotonic: true, temporality: Cumulative",
+            "",
+            true,
+        ),
+        ("circuit_breaker_state{circuit_name=\"pay\",state=\"open\"} 1", "type=Gauge", "", false),
+    ];
+    for (point, kind, unit, started) in expected {
+        within(PATIENCE, &format!("{point}:\n{}", backend.told()), || {
+            let told = backend.told();
+            let (_, after) = told.split_once(&format!("\n{point}\n"))?;
+            let mut lines = after.lines();
+            let (described, times) = (lines.next()?, lines.next()?);
+            assert!(described.contains(kind) && described.contains(unit), "{point}: {described}");
+            let start: u128 = times.trim().strip_prefix("start=")?.split(' ').next()?.parse().ok()?;
+            assert!(!started || (start >= began && start <= now_nanos()), "{point} began at {start}, weir at {began}");
+            Some(())
+        });
+    }
+    assert_eq!(weir.stop().code(), 0);
+}
+
+#[test]
+fn a_bomb_is_refused_at_once_and_leaves_nothing_behind() {
+    const EACH_MIB: f64 = 4.0;
+    let backend = Backend::start();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    for _ in 0..64 {
+        gzip.write_all(&[0; 1 << 20]).expect("memory is there");
+    }
+    let bomb = gzip.finish().expect("memory is there");
+    assert!(bomb.len() * 900 < 64 << 20, "{} bytes", bomb.len());
+    let headers = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "gzip")];
+    let throw = || {
+        let begun = Instant::now();
+        let answer = http::request("POST", backend.otlp, "/v1/metrics", &headers, &bomb).expect("weir answers");
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        begun.elapsed()
+    };
+    // Only the build that is shipped is held to the time: unpacking is fifty times slower in the other.
+    let shipped = repository::binary().to_string_lossy().contains("release");
+    let quickest = (0..if shipped { 5 } else { 1 }).map(|_| throw()).min().expect("one at least");
+    assert!(!shipped || quickest < Duration::from_millis(100), "{quickest:?}");
+    let before = backend.weir.resident_mib();
+    std::thread::scope(|scope| {
+        for _ in 0..10 {
+            scope.spawn(throw);
+        }
+    });
+    let grown = backend.weir.resident_mib() - before;
+    assert!(grown <= 10.0 * EACH_MIB, "{grown} MiB stay behind");
+    Sdk::JavaScript.push(backend.otlp, backend.otlp, "after");
+}
+
+#[test]
+fn the_page_says_what_was_tried() {
+    let page = repository::text("docs/compatibility.md");
+    for [registry, name, version] in otel::versions() {
+        let row = format!("| `{name}` ({registry}) | {version} |");
+        assert!(page.contains(&row), "docs/compatibility.md lacks {row}");
+    }
+}
+
+fn now_nanos() -> u128 {
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_nanos()
+}
+
+fn escaped(query: &str) -> String {
+    query.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
