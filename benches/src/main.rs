@@ -6,6 +6,7 @@
 mod events;
 mod exposition;
 mod footprint;
+mod gateway;
 mod measure;
 mod otlp;
 mod peers;
@@ -31,6 +32,7 @@ const ALL: &[Bench] = &[
     ("events", events::run),
     ("webhook", webhook::run),
     ("footprint", footprint::run),
+    ("gateway", gateway::run),
     ("peers", peers::run),
 ];
 

@@ -133,7 +133,7 @@ impl<'a> Request<'a> {
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {
             match field.number {
-                1 => origin.resource = field.payload.bytes()?,
+                1 => origin.resource = field.payload.only(origin.resource)?,
                 3 => origin.resource_schema_url = field.payload.bytes()?,
                 _ => {}
             }
@@ -151,7 +151,7 @@ impl<'a> Request<'a> {
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {
             match field.number {
-                1 => origin.scope = field.payload.bytes()?,
+                1 => origin.scope = field.payload.only(origin.scope)?,
                 3 => origin.scope_schema_url = field.payload.bytes()?,
                 _ => {}
             }
@@ -178,7 +178,11 @@ impl<'a> Request<'a> {
                 1 => name = field.payload.text()?,
                 2 => description = field.payload.text()?,
                 3 => unit = field.payload.text()?,
-                5 | 7 | 9 | 10 | 11 => data = Some((field.number, field.payload.bytes()?)),
+                number @ (5 | 7 | 9 | 10 | 11) => {
+                    // Of two shapes the later counts; two parts of one would have to be joined.
+                    let before = data.filter(|(known, _)| *known == number).map_or(&[][..], |(_, bytes)| bytes);
+                    data = Some((number, field.payload.only(before)?));
+                }
                 12 => hint = prometheus_type(field.payload.bytes()?)?.unwrap_or(hint),
                 _ => {}
             }

@@ -36,7 +36,7 @@ impl Taking {
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {
             match field.number {
-                1 => origin.resource = field.payload.bytes()?,
+                1 => origin.resource = field.payload.only(origin.resource)?,
                 3 => origin.resource_schema_url = field.payload.bytes()?,
                 _ => {}
             }
@@ -54,7 +54,7 @@ impl Taking {
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {
             match field.number {
-                1 => origin.scope = field.payload.bytes()?,
+                1 => origin.scope = field.payload.only(origin.scope)?,
                 3 => origin.scope_schema_url = field.payload.bytes()?,
                 _ => {}
             }

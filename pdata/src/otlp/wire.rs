@@ -18,6 +18,8 @@ pub enum Malformed {
     Text,
     /// Values nested deeper than the limit.
     Depth,
+    /// A message that stands in two parts, which decoders should join and no sender of OTLP makes.
+    Split,
     /// What it holds would take out of all proportion more memory than its bytes.
     TooMuch,
 }
@@ -59,6 +61,7 @@ impl std::fmt::Display for Malformed {
             Self::Type => "a field has the wrong wire type",
             Self::Text => "a text field is not UTF-8",
             Self::Depth => "values are nested too deep",
+            Self::Split => "a message stands in several parts",
             Self::TooMuch => "the message unfolds to more than can be kept",
         })
     }
@@ -141,6 +144,12 @@ impl<'a> Payload<'a> {
     #[inline]
     pub(crate) fn bytes(self) -> Read<&'a [u8]> {
         if let Self::Bytes(bytes) = self { Ok(bytes) } else { Err(Malformed::Type) }
+    }
+
+    /// The bytes of a message that may stand only once; `before` is what stood there.
+    #[inline]
+    pub(crate) fn only(self, before: &[u8]) -> Read<&'a [u8]> {
+        if before.is_empty() { self.bytes() } else { Err(Malformed::Split) }
     }
 
     pub(crate) fn text(self) -> Read<&'a str> {
