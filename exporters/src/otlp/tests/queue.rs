@@ -236,50 +236,103 @@ async fn an_outage_costs_a_counter_one_point_when_what_waits_is_folded() {
     assert_eq!(Offline::open(folder.path()).unwrap().list().unwrap(), [], "what was left out is done too");
 }
 
+/// A batch of so many small records that share an origin.
+fn many(id: usize, records: u64, origin: &Arc<Origin>) -> Batch {
+    let event_name: Box<str> = format!("a{id}").into();
+    let record = pdata::LogRecord { origin: origin.clone(), event_name, ..pdata::LogRecord::default() };
+    Batch::new(Logs { records: vec![record; records as usize] }, NOW)
+}
+
 /// Some minutes of illness at a thousand records a second, then health.
+#[allow(clippy::print_stdout, reason = "figures, for who runs it for hours")]
 async fn outage(minutes: u64, reply: Reply, what: &str) {
     const EVENTS: u64 = 1000;
     let folder = tempfile::tempdir().unwrap();
     let span = secs(minutes * 60);
     let server = Server::http(vec![]).ill_for(span, reply).counting();
     let rig = Rig::http(&server, folder.path(), ", block_on_overflow: true");
-    let began = tokio::time::Instant::now();
-    let tenants = ["a"; EVENTS as usize];
+    let (began, origin) = (tokio::time::Instant::now(), Arc::default());
     let batches = minutes * 60;
+    let (mut early, mut most) = (0, 0);
     for id in 0..batches {
         tokio::time::sleep_until(began + secs(id)).await;
-        rig.exporter.export(&records(id as usize, &tenants)).await.unwrap();
+        rig.exporter.export(&many(id as usize, EVENTS, &origin)).await.unwrap();
+        if id == 60 {
+            early = resident();
+        }
+        most = resident().max(most);
     }
+    let labels = vec![("exporter", "otlp_http".to_owned())];
+    let waits = rig.meters.level("weir_queue_bytes", "", "", labels).value() >> 10;
+    assert!(waits > 0, "{what}: it waits on disk");
     let total = batches * EVENTS;
     let catching_up = tokio::time::Instant::now();
     while rig.count("otelcol_exporter_sent_log_records") < total {
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(catching_up.elapsed() < span / 5, "{what}: catches up in a fifth of the time");
+        most = resident().max(most);
     }
+    let caught_up = catching_up.elapsed();
     let (seen, order) = server.counted();
     assert!(order, "{what}: in the order of their first delivery");
     assert_eq!(seen, total, "{what}: each arrives, once");
     let tries = server.tries_in(span);
     assert!(tries as u64 <= minutes * 60 / 9, "{what}: {tries} tries");
+    let grown = most.saturating_sub(early) >> 10;
+    println!(
+        "{what}: {total} records, {waits} KiB waited, {tries} tries; caught up in {caught_up:?}; grew by {grown} KiB"
+    );
+    // Of one process: it says something of this test only when no other runs beside it.
+    assert!(asked_minutes().is_none() || grown <= 8 << 10, "{what}: resident memory grew by {grown} KiB");
     rig.stop().await;
 }
 
-/// `WEIR_TEST_OUTAGE_MINUTES=360` for the whole of it.
-fn minutes() -> u64 {
-    std::env::var("WEIR_TEST_OUTAGE_MINUTES").ok().and_then(|minutes| minutes.parse().ok()).unwrap_or(5)
+/// Resident memory of this process, in bytes.
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_outage_of_every_kind_loses_nothing_and_is_caught_up_with() {
-    let illnesses = [
-        ("refuses", Reply::Refuses),
-        ("hangs", Reply::Hangs),
-        ("breaks off", Reply::Breaks),
-        ("503 with a delay", Reply::with(503, "retry-after", "30")),
-        ("429 with a delay", Reply::with(429, "retry-after", "30")),
-        ("401", Reply::status(401)),
-    ];
-    for (what, reply) in illnesses {
-        outage(minutes(), reply, what).await;
+/// `WEIR_TEST_OUTAGE_MINUTES=360` for the whole of it, and for its memory: one at a time (`--test-threads=1`).
+fn asked_minutes() -> Option<u64> {
+    std::env::var("WEIR_TEST_OUTAGE_MINUTES").ok().and_then(|minutes| minutes.parse().ok())
+}
+
+/// One test each, so that they run side by side.
+mod an_outage_of_every_kind_loses_nothing_and_is_caught_up_with {
+    use super::*;
+
+    async fn of(reply: Reply, what: &str) {
+        outage(asked_minutes().unwrap_or(5), reply, what).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refuses() {
+        of(Reply::Refuses, "refuses").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hangs() {
+        of(Reply::Hangs, "hangs").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn breaks_off() {
+        of(Reply::Breaks, "breaks off").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn status_503_with_a_delay() {
+        of(Reply::with(503, "retry-after", "30"), "503 with a delay").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn status_429_with_a_delay() {
+        of(Reply::with(429, "retry-after", "30"), "429 with a delay").await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn status_401() {
+        of(Reply::status(401), "401").await;
     }
 }
