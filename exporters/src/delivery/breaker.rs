@@ -206,6 +206,8 @@ impl Pass {
     fn decide(mut self, outcome: &Result<Taken, Miss>) {
         self.decided = true;
         match outcome {
+            // Nothing was tried: another batch probes.
+            Err(Miss::Withdrawn) => self.decided = false,
             // A destination that rejects is well.
             Ok(_) | Err(Miss::Reject { .. }) => self.breaker.succeeded(),
             // So is one that slows one tenant down, where tenants have queues of their own: each keeps the delay that it was told.

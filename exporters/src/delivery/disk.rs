@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use pipeline::drive::ExportCounts;
 use pipeline::spool::{self, Partition, Spool, SpoolOptions, Stored};
-use pipeline::{BoxFuture, BuildContext, Clock, Fault, Health, Meters, Refusal, Stop};
+use pipeline::{BoxFuture, BuildContext, Clock, Fault, Health, Meters, Refusal, Stop, Withdrawal};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
 use tower::retry::Policy as _;
@@ -250,6 +250,8 @@ impl DiskQueue {
             encoding: stored.encoding,
             items: stored.items,
             began: self.clock.now(),
+            // Its sender was answered when it was on disk.
+            withdrawal: Withdrawal::default(),
         };
         let (signal, items) = (stored.signal, stored.items);
         match self.delivery.deliver_kept(parcel, &self.turns, hurry).await {

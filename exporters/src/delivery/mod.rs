@@ -25,7 +25,7 @@ use bytes::Bytes;
 use config::Signal;
 use pipeline::net::client::Broken;
 use pipeline::spool::Encoding;
-use pipeline::{BoxFuture, Clock, Level, Meters, Refusal};
+use pipeline::{BoxFuture, Clock, Level, Meters, Refusal, Withdrawal};
 use tokio::time::Instant;
 use tower::util::BoxCloneSyncService;
 use tower::{Service, ServiceBuilder, ServiceExt as _};
@@ -49,6 +49,9 @@ pub(crate) struct Parcel {
     pub(crate) items: u64,
     /// Since when trying counts against `max_elapsed_time`.
     pub(crate) began: Instant,
+    /// Whether it is still wanted: asked before each try, so that what waits for its next one is not sent after its sender was
+    /// told to send it again.
+    pub(crate) withdrawal: Withdrawal,
 }
 
 /// What the destination said of a parcel that it took.
@@ -87,6 +90,8 @@ pub(crate) enum Miss {
         /// One line, for logs.
         why: String,
     },
+    /// Whoever made it has withdrawn it: nothing was tried.
+    Withdrawn,
 }
 
 /// Kinds of failures, for counters: a closed set of words.
@@ -172,7 +177,9 @@ impl Delivery {
     }
 
     fn give_up(&self, miss: Miss, items: u64) -> Refusal {
-        if let Some(more) = self.counts.told.dropping() {
+        if miss != Miss::Withdrawn
+            && let Some(more) = self.counts.told.dropping()
+        {
             tracing::error!(error = %miss, dropped_items = items, unsaid = more, "Exporting failed. Dropping data.");
         }
         match miss {
@@ -180,6 +187,7 @@ impl Delivery {
             Miss::Retry { after, ref why, .. } => Refusal::Retry { after, why: why.clone() },
             Miss::Held { ref why } => Refusal::Retry { after: None, why: why.clone() },
             Miss::Shut { after } => Refusal::Retry { after: Some(after), why: miss.to_string() },
+            Miss::Withdrawn => Refusal::Retry { after: None, why: miss.to_string() },
         }
     }
 }
@@ -214,6 +222,9 @@ where
     }
 
     fn call(&mut self, parcel: Parcel) -> Self::Future {
+        if parcel.withdrawal.is_withdrawn() {
+            return Box::pin(std::future::ready(Err(Miss::Withdrawn)));
+        }
         self.in_flight.add(1);
         let flight = Flight(self.in_flight.clone());
         let trying = self.send.call(parcel);
@@ -253,6 +264,7 @@ impl std::fmt::Display for Miss {
         match self {
             Self::Retry { why, .. } | Self::Held { why } | Self::Reject { why } => f.write_str(why),
             Self::Shut { after } => write!(f, "the circuit breaker is open, next probe in {after:?}"),
+            Self::Withdrawn => f.write_str("its sender was told to send it again"),
         }
     }
 }

@@ -56,7 +56,7 @@ impl Retries {
     /// Nothing when the miss is final.
     fn wait(&mut self, parcel: &mut Parcel, miss: &Miss) -> Option<Wait> {
         match miss {
-            Miss::Reject { .. } => None,
+            Miss::Reject { .. } | Miss::Withdrawn => None,
             Miss::Held { .. } if !self.enabled => None,
             Miss::Held { why } => Some(self.hold(parcel, why)),
             Miss::Shut { after } => {

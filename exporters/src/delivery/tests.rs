@@ -6,7 +6,7 @@ use config::Duration as Span;
 
 use pipeline::drive::{ExportCounts, drive};
 use pipeline::testing::batch_of;
-use pipeline::{Batch, Exporter, Inbox, Intake, Receipt, Verdict};
+use pipeline::{Batch, Exporter, Inbox, Intake, Receipt, Verdict, Withdrawal};
 
 use super::*;
 
@@ -86,6 +86,7 @@ fn parcel() -> Parcel {
         encoding: Encoding::Identity,
         items: 10,
         began: Instant::now(),
+        withdrawal: Withdrawal::default(),
     }
 }
 
@@ -287,6 +288,41 @@ async fn a_probe_that_is_cut_off_leaves_its_place_to_another() {
     tokio::time::sleep(secs(10)).await;
     delivery.deliver(parcel()).await.unwrap();
     assert_eq!(destination.tries().last(), Some(&21_000), "at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_withdrawn_between_two_tries_is_not_tried_again() {
+    let destination = Destination::new(|_| unavailable(None));
+    let (delivery, _) = delivery(&with_breaker(), &destination);
+    let (receipt, waiter) = Receipt::pair();
+    let delivering = tokio::spawn({
+        let parcel = Parcel { withdrawal: receipt.withdrawal(), ..parcel() };
+        async move { delivery.deliver(parcel).await }
+    });
+    tokio::time::sleep(secs(6)).await;
+    assert_eq!(destination.tries(), [0, 5_000]);
+    waiter.withdraw();
+    assert!(matches!(delivering.await.unwrap(), Err(Refusal::Retry { .. })));
+    assert_eq!(destination.tries(), [0, 5_000]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_withdrawn_leaves_the_probe_to_another() {
+    let destination = Destination::ill_for(secs(5));
+    let mut settings = with_breaker();
+    settings.breaker.failure_threshold = 1;
+    let (delivery, meters) = delivery(&settings, &destination);
+    let (receipt, waiter) = Receipt::pair();
+    let withdrawn = Parcel { withdrawal: receipt.withdrawal(), ..parcel() };
+    let first = tokio::spawn({
+        let delivery = delivery.clone();
+        async move { delivery.deliver(withdrawn).await }
+    });
+    tokio::time::sleep(secs(2)).await;
+    waiter.withdraw();
+    delivery.deliver(parcel()).await.unwrap();
+    first.await.unwrap().unwrap_err();
+    assert_eq!((destination.tries(), state(&meters)), (vec![0, 10_000], vec!["closed"]));
 }
 
 #[test]

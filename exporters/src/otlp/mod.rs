@@ -97,7 +97,16 @@ impl Exporter for Otlp {
                 Way::Direct(delivery) => {
                     let body = self.packer.pack(&batch.payload)?;
                     let items = batch.items() as u64;
-                    delivery.deliver(Parcel { signal, body, encoding, items, began: self.clock.now() }).await
+                    delivery
+                        .deliver(Parcel {
+                            signal,
+                            body,
+                            encoding,
+                            items,
+                            began: self.clock.now(),
+                            withdrawal: batch.withdrawal(),
+                        })
+                        .await
                 }
                 Way::Disk { queue, by, .. } => {
                     let parts = match by {
