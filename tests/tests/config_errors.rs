@@ -178,6 +178,31 @@ fn mistakes_of_the_whole_are_found_by_validate() {
 }
 
 #[test]
+fn a_processor_of_metrics_in_a_pipeline_of_traces_is_told_where_it_stands_and_what_it_carries() {
+    let yaml = "receivers: {otlp: {protocols: {http: {endpoint: '127.0.0.1:0'}}}}
+processors: {relabel: {metric_relabel_configs: [{regex: a, action: labeldrop}]}}
+exporters: {debug: {}}
+service:
+  pipelines:
+    metrics: {receivers: [otlp], processors: [relabel], exporters: [debug]}
+    traces: {receivers: [otlp], processors: [relabel], exporters: [debug]}
+";
+    let folder = tempfile::tempdir_in(repository::target()).expect("target/ is writable");
+    let path = folder.path().join("weir.yaml");
+    std::fs::write(&path, yaml).expect("target/ is writable");
+    let path = path.display().to_string();
+    let validated = Weir::command(&["validate", "--config", &path], &[]);
+    assert_ne!(validated.code(), 0);
+    let expected = format!(
+        "{path}:7:46: error: failed to create \"relabel\" processor for data type \"traces\": telemetry type is not supported"
+    );
+    assert_eq!(errors(&validated.stderr), [expected], "{}", validated.stderr);
+    for told in ["service::pipelines::traces::processors[0]", "\"relabel\" carries metrics"] {
+        assert!(validated.stderr.contains(told), "{told}: {}", validated.stderr);
+    }
+}
+
+#[test]
 fn a_port_that_is_taken_is_told_with_its_component() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     let address = taken.local_addr().expect("it is bound").to_string();

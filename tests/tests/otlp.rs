@@ -238,18 +238,71 @@ service:
         ("circuit_breaker_state{circuit_name=\"pay\",state=\"open\"} 1", "type=Gauge", "", false),
     ];
     for (point, kind, unit, started) in expected {
-        within(PATIENCE, &format!("{point}:\n{}", backend.told()), || {
-            let told = backend.told();
-            let (_, after) = told.split_once(&format!("\n{point}\n"))?;
-            let mut lines = after.lines();
-            let (described, times) = (lines.next()?, lines.next()?);
-            assert!(described.contains(kind) && described.contains(unit), "{point}: {described}");
-            let start: u128 = times.trim().strip_prefix("start=")?.split(' ').next()?.parse().ok()?;
-            assert!(!started || (start >= began && start <= now_nanos()), "{point} began at {start}, weir at {began}");
-            Some(())
-        });
+        let start = start_of(&backend, point, kind, unit);
+        assert!(!started || (began..=now_nanos()).contains(&start), "{point} began at {start}, weir at {began}");
     }
     assert_eq!(weir.stop().code(), 0);
+}
+
+/// Waits for this point at the last weir, holds its metric to a type and a unit, and gives its start time.
+fn start_of(backend: &Backend, point: &str, kind: &str, unit: &str) -> u128 {
+    within(PATIENCE, &format!("{point} at the end of the chain"), || {
+        let told = backend.told();
+        let (_, after) = told.split_once(&format!("\n{point}\n"))?;
+        let mut lines = after.lines();
+        let (described, times) = (lines.next()?, lines.next()?);
+        assert!(described.contains(kind) && described.contains(unit), "{point}: {described}");
+        times.trim().strip_prefix("start=")?.split(' ').next()?.parse().ok()
+    })
+}
+
+#[test]
+fn what_webhooks_count_leaves_with_its_types_units_and_start_times_that_outlive_a_restart() {
+    let backend = Backend::start();
+    let hooks = free();
+    let yaml = "
+receivers:
+  webhook:
+    endpoint: '${env:HOOKS}'
+    storage: file_storage
+    flush_interval: 100ms
+    sources:
+      - name: orders
+        id: id
+        metrics:
+          - {metric_name: orders, unit: '{orders}', attributes: [{name: tenant}]}
+          - {metric_name: stock, data_type: updowncounter, value: change, unit: '{pieces}', attributes: [{name: tenant}]}
+          - {metric_name: balance, data_type: gauge, value: balance, unit: EUR, attributes: [{name: tenant}]}
+exporters:
+  otlp_http: {endpoint: '${env:BACKEND}'}
+  prometheus: {endpoint: '${env:METRICS_LISTEN}'}
+extensions:
+  file_storage: {directory: '${env:STATE}'}
+service:
+  extensions: [file_storage]
+  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
+  pipelines: {metrics: {receivers: [webhook], exporters: [otlp_http, prometheus]}}
+";
+    let folder = tempfile::tempdir_in(repository::target()).expect("target/ is writable");
+    let (cumulative, json) = ("temporality: Cumulative", [("Content-Type", "application/json")]);
+    let mut starts = Vec::new();
+    let began = now_nanos();
+    for round in 1..=2 {
+        let launch = Weir::run_text(yaml).listen("METRICS_LISTEN", "/metrics").env("HOOKS", hooks.to_string());
+        let weir = launch.env("STATE", folder.path()).env("BACKEND", backend.url()).start();
+        let event = format!(r#"{{"id":"{round}","tenant":"a","change":-3,"balance":4.5}}"#);
+        let answer = http::request("POST", hooks, "/orders", &json, event.as_bytes()).expect("weir answers");
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let counter = format!("orders{{tenant=\"a\"}} {round}");
+        let start = start_of(&backend, &counter, &format!("monotonic: true, {cumulative}"), "unit=\"{orders}\"");
+        let up_and_down = format!("stock{{tenant=\"a\"}} {}", -3 * round);
+        start_of(&backend, &up_and_down, &format!("monotonic: false, {cumulative}"), "unit=\"{pieces}\"");
+        start_of(&backend, "balance{tenant=\"a\"} 4.5", "type=Gauge", "unit=\"EUR\"");
+        starts.push(start);
+        assert_eq!(weir.stop().code(), 0);
+    }
+    assert!((began..=now_nanos()).contains(&starts[0]), "{starts:?}, weir at {began}");
+    assert_eq!(starts[0], starts[1], "the counter goes on where it was");
 }
 
 #[test]
