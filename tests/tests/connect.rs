@@ -232,6 +232,44 @@ fn a_file_is_asked_and_not_touched() {
 }
 
 #[test]
+fn columns_that_tell_new_rows_apart_are_asked_for_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("units.db");
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("create table units(n int, name text, part text)")
+        .unwrap();
+    let keys = format!("    datasource: '{}'\n    storage: file_storage", path.display());
+    let told = |columns: &str| {
+        let query = format!(
+            "      - sql: select {columns} from units where n >= ? order by n
+        name: units
+        tracking_column: {{name: n, type: int}}
+        tracking_start_value: 0
+        overlap: 10
+        key_columns: [name, part]
+        metrics: [{{metric_name: m, new_rows: count}}]
+"
+        );
+        let extension = format!(
+            "extensions:\n  file_storage: {{directory: '{}', create_directory: true}}\n",
+            folder.path().display()
+        );
+        let service = "service:\n  extensions: [file_storage]\n";
+        let yaml = receiver("sqlite", &keys, &query).replace("service:\n", &(extension + service));
+        Case::new(&yaml).told(&[])
+    };
+    assert_eq!(told("n, name, part"), [] as [&str; 0]);
+    assert_eq!(
+        told("n as number, name"),
+        [
+            "9: error: column 'n' (of tracking_column) not found in result set; it has number, name",
+            "12: error: column 'part' (of key_columns) not found in result set; it has number, name",
+        ]
+    );
+}
+
+#[test]
 fn mistakes_in_the_file_come_first() {
     let case = Case::new(&receiver("sqlite", "    datasource: /nowhere/x.db", &query("select 1 as n", "value: n")));
     let told = case.told(&[]);

@@ -2,7 +2,8 @@
 
 #![allow(clippy::disallowed_types, reason = "real servers live in real time")]
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use tests::exposition::Exposition;
@@ -44,6 +45,10 @@ service:
   pipelines: {{metrics: {{receivers: [sql_query/judged], exporters: [prometheus, debug]}}}}
 "
         );
+        Self::of(config)
+    }
+
+    fn of(config: String) -> Self {
         Self { folder: tempfile::tempdir().expect("the system has a temporary folder"), config }
     }
 
@@ -154,7 +159,8 @@ fn who_is_frozen_past_its_lease_sends_nothing_when_it_wakes() {
     let slow = "select (extract(epoch from clock_timestamp()) * 1000)::bigint as at, pg_sleep(0.4)::text as slept";
     let pair = Pair::new(&db_lock(&server.url("postgres", "frozen")), slow);
     let mut agents = [pair.start("one"), pair.start("two")];
-    let running = "select count(*) from pg_stat_activity where datname = 'frozen' and state = 'active' and query like '%pg_sleep%'";
+    let running = "select count(*) from pg_stat_activity where datname = 'frozen' and state = 'active' and query like '%pg_sleep%' and \
+                   pid <> pg_backend_pid()";
     let mut frozen_reading = 0;
     for round in 0..4 {
         let [one, two] = &agents;
@@ -221,6 +227,144 @@ fn a_server_that_was_away_has_one_reader_again() {
     for _ in 0..10 {
         assert_eq!(leaders(), 1);
     }
+}
+
+/// Agents that share a ledger: new rows of `jobs` as counters, and as log records that go to the file `SENT`.
+fn tracking(keys: &str, sql: &str, state: &Path) -> String {
+    format!(
+        "
+receivers:
+  sql_query/judged:
+{keys}
+    storage: file_storage
+    collection_interval: 100ms
+    timeout: 20s
+    queries:
+      - sql: {sql:?}
+        tracking_column: {{name: id, type: int}}
+        tracking_start_value: 0
+        logs: [{{body_column: note}}]
+        metrics: [{{metric_name: jobs_total, new_rows: count, attribute_columns: [kind]}}]
+exporters:
+  prometheus: {{endpoint: '${{env:WEIR_LISTEN}}', startup_grace: 1s}}
+  debug: {{verbosity: normal, sampling_initial: 1000000, use_internal_logger: false, output_paths: ['${{env:SENT}}']}}
+extensions:
+  file_storage: {{directory: '{}', create_directory: true}}
+service:
+  extensions: [file_storage]
+  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
+  pipelines:
+    metrics: {{receivers: [sql_query/judged], exporters: [prometheus]}}
+    logs: {{receivers: [sql_query/judged], exporters: [debug]}}
+",
+        state.display()
+    )
+}
+
+impl Agent {
+    /// The counter of new rows, if it shows one.
+    fn counted(&self) -> Option<f64> {
+        Exposition::read(self.weir.scrape().text()).value("jobs_total", &[("kind", "backup")])
+    }
+
+    /// How often it has sent each row as a log record.
+    fn sent_rows(&self, rows: &mut BTreeMap<u64, usize>) {
+        let text = std::fs::read_to_string(&self.sent).unwrap_or_default();
+        let notes = text.split("note <").skip(1).filter_map(|rest| rest.split_once('>')?.0.parse().ok());
+        notes.for_each(|id| *rows.entry(id).or_default() += 1);
+    }
+}
+
+/// The one of two agents that counts, and the other one.
+fn who_counts(one: Agent, two: Agent) -> (Agent, Agent) {
+    within(PATIENCE, "the first rows", || one.counted().or_else(|| two.counted()));
+    if one.counted().is_some() { (one, two) } else { (two, one) }
+}
+
+#[test]
+fn counters_of_new_rows_stay_exact_when_agents_take_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.db");
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.execute_batch("pragma journal_mode = wal; create table jobs(id integer primary key, kind text)").unwrap();
+    let keys = format!("    driver: sqlite\n    datasource: '{}'\n    singleton: file_lock", path.display());
+    let sql = "select id, kind, 'note <' || id || '>' as note from jobs where id > ? order by id";
+    let pair = Pair::of(tracking(&keys, sql, &folder.path().join("state")));
+    let mut written = 0;
+    let mut write = |rows: i64| {
+        let insert = "insert into jobs(kind) with recursive n(i) as (select 1 union all select i + 1 from n where i < ?1) select 'backup' from n";
+        writer.execute(insert, [rows]).unwrap();
+        written += rows;
+        written as f64
+    };
+    write(1000);
+    let (mut leader, mut other) = who_counts(pair.start("one"), pair.start("two"));
+    let mut killed_reading = 0;
+    for round in 0..3 {
+        assert_eq!(other.counted(), None, "round {round}: both read");
+        // Killed while it reads, and while rows come.
+        let large = write(20_000);
+        std::thread::sleep(Duration::from_millis(150));
+        killed_reading += usize::from(leader.counted() < Some(large));
+        leader.weir.signal("KILL");
+        let all = write(7);
+        within(PATIENCE, "the take-over", || (other.counted() == Some(all)).then_some(()));
+        assert!(other.weir.stderr().contains("another agent has the ledger"), "{}", other.weir.stderr());
+        (leader, other) = (other, pair.start(&format!("round {round}")));
+    }
+    assert!(killed_reading > 0, "no agent was killed while it read");
+}
+
+#[test]
+fn who_is_frozen_past_its_lease_neither_doubles_nor_misses_a_row() {
+    let server = Postgres::shared();
+    server.database("frozen_rows", "create table jobs(id bigserial primary key, kind text default 'backup')");
+    let folder = tempfile::tempdir().unwrap();
+    // Slow when there is something new, so that agents are frozen in the middle of a read.
+    let sql = "select id, kind, 'note <' || id || '>' as note from jobs where id > $$1 and (select pg_sleep(0.5)::text) is not null order by id";
+    let pair = Pair::of(tracking(&db_lock(&server.url("postgres", "frozen_rows")), sql, &folder.path().join("state")));
+    let ask = |sql: &str| server.execute("postgres", sql);
+    let reading = "select count(*) from pg_stat_activity where datname = 'frozen_rows' and state = 'active' and query like '%pg_sleep%'";
+    let locks = "select count(*) from pg_locks join pg_stat_activity using (pid) where locktype = 'advisory' and granted and \
+                 datname = 'frozen_rows'";
+    let mut written = 0;
+    let mut write = |rows: u32| {
+        server
+            .execute("frozen_rows", &format!("insert into jobs(kind) select 'backup' from generate_series(1, {rows})"));
+        written += rows;
+        f64::from(written)
+    };
+    write(100);
+    let (leader, other) = who_counts(pair.start("one"), pair.start("two"));
+    let mut frozen_reading = 0;
+    for round in 1..=3 {
+        write(500);
+        within(PATIENCE, "a read", || (ask(reading) == "1").then_some(()));
+        leader.weir.signal("STOP");
+        frozen_reading += usize::from(ask(reading) == "1");
+        let all = write(70);
+        within(PATIENCE, "the end of its lease", || (ask(locks) == "0").then_some(()));
+        assert_eq!(other.counted(), None, "round {round}: it counts without the ledger");
+        leader.weir.signal("CONT");
+        within(PATIENCE, "all rows", || (leader.counted() >= Some(all)).then_some(()));
+        assert_eq!(leader.counted(), Some(all), "round {round}");
+        let lost = leader.weir.stderr().matches("no longer holds the lock").count();
+        assert_eq!(lost, round, "{}", leader.weir.stderr());
+    }
+    assert!(frozen_reading > 0, "no agent was frozen while it read");
+    leader.weir.signal("KILL");
+    let all = write(70);
+    within(PATIENCE, "the take-over", || (other.counted() >= Some(all)).then_some(()));
+    assert_eq!(other.counted(), Some(all));
+    let mut rows = BTreeMap::new();
+    within(PATIENCE, "the last log record", || {
+        rows.clear();
+        [&leader, &other].into_iter().for_each(|agent| agent.sent_rows(&mut rows));
+        (rows.len() as f64 >= all).then_some(())
+    });
+    let twice: Vec<_> = rows.iter().filter(|(_, times)| **times != 1).collect();
+    assert!(twice.is_empty(), "rows that were sent more than once: {twice:?}");
+    assert_eq!(rows.len() as f64, all);
 }
 
 #[test]

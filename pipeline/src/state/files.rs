@@ -51,6 +51,12 @@ impl Folder {
         }
     }
 
+    /// Whether another process holds the lock. A shared lock is tried, so that those who only ask do not meet.
+    pub(super) fn is_held(path: &Path) -> bool {
+        let lock = File::options().append(true).open(path.join(LOCK));
+        lock.is_ok_and(|lock| matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     pub(super) fn database(&self) -> PathBuf {
         self.path.join(DATABASE)
     }

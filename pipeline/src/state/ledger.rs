@@ -111,6 +111,12 @@ impl Durability {
 }
 
 impl Ledger {
+    /// Whether another process has the ledger in `folder` open. It may be gone, or there, a moment later.
+    #[must_use]
+    pub fn is_held(folder: &Path) -> bool {
+        Folder::is_held(folder)
+    }
+
     /// Opens the ledger in `folder`, which is made if need be, and reads all its series. `receiver` names it in telemetry. Blocks
     /// for as long as the reading takes: about half a second for a million series.
     ///

@@ -131,6 +131,9 @@ impl Plan<dyn Receiver> for SqlPlan {
     }
 }
 
+/// How often opening a ledger may fail that no other process seems to hold.
+const OPEN_TRIES: u32 = 3;
+
 /// The receiver.
 struct SqlQuery {
     checked: Checked,
@@ -157,7 +160,7 @@ async fn run(
     stop: Stop,
 ) -> Result<(), Fault> {
     let checked = if context.once { without_tracking(checked, &context.id.to_string()) } else { checked };
-    let ledger = open_ledger(&context).await?;
+    let Some(ledger) = ledger_in_turn(&checked, &context, &mut stop.clone()).await? else { return Ok(()) };
     let (keepers, seats): (Vec<_>, Vec<_>) = contend(&checked, &context, &sources).into_iter().unzip();
     let BuildContext { id, clock, table, meters, budget, desk, .. } = context;
     let seats = seats.into_iter().chain(std::iter::repeat_with(Seat::default));
@@ -215,6 +218,39 @@ async fn emitting(reading: impl Future<Output = ()>, emission: Option<Emission>)
         () = emission.run(None) => unreachable!("emission never ends"),
     }
     emission.flush().await;
+}
+
+/// The ledger, if there is a folder for it. Of several agents that share the folder one has it, and the others wait before they contend
+/// for the databases: who led without it would read again what has been read. `None`: asked to stop meanwhile.
+async fn ledger_in_turn(
+    checked: &Checked,
+    context: &BuildContext,
+    stop: &mut Stop,
+) -> Result<Option<Option<Ledger>>, Fault> {
+    let shared = context.state.as_deref().filter(|_| checked.contest.is_some() && !context.once);
+    let Some(folder) = shared else { return open_ledger(context).await.map(Some) };
+    let mut told = false;
+    // An agent that only looks may be in the way of one that opens, for a moment.
+    let mut tries = OPEN_TRIES;
+    loop {
+        if !Ledger::is_held(folder) {
+            match open_ledger(context).await {
+                Err(_) if tries > 0 => tries -= 1,
+                opened => return opened.map(Some),
+            }
+        } else {
+            // Who opened it a moment before this agent is no failure.
+            tries = OPEN_TRIES;
+            if !std::mem::replace(&mut told, true) {
+                let (receiver, folder) = (&context.id, folder.display());
+                tracing::info!(%receiver, "another agent has the ledger in {folder}; this one stands by (singleton)");
+            }
+        }
+        tokio::select! {
+            () = context.clock.sleep(singleton::TRY) => {}
+            () = stop.requested() => return Ok(None),
+        }
+    }
 }
 
 /// Opens the ledger where blocking is allowed, when there is a folder for it. Run once, nothing is remembered.

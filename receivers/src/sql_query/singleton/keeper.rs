@@ -8,7 +8,7 @@ use pipeline::{Clock, Count, Meters, Stop};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::{ASKS, Ask, Contended, Lock, Seat, Standing};
+use super::{ASKS, Ask, Contended, Lock, Seat, Standing, TRY};
 use crate::sql_query::source::{ReadError, Reason};
 
 /// The keeper of one lock.
@@ -24,9 +24,6 @@ pub(crate) struct Keeper {
     told: Option<Standing>,
     losses: Count,
 }
-
-/// How often an agent that stands by tries: a part of how long a take-over takes.
-const TRY: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// A keeper, and the seat that it answers for. `lease`: how long a holder that says nothing is believed.

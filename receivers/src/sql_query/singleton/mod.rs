@@ -9,6 +9,7 @@ mod keeper;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use pipeline::BoxFuture;
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +54,9 @@ struct Contended {
 
 /// Who asks gets an answer.
 type Ask = oneshot::Sender<Standing>;
+
+/// How often an agent that stands by tries: a part of how long a take-over takes.
+pub(crate) const TRY: Duration = Duration::from_secs(1);
 
 /// Reads that may ask at the same time; more wait.
 const ASKS: usize = 64;
