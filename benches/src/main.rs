@@ -1,8 +1,9 @@
 //! Benchmarks of weir. `cargo run --release -p benches` runs all; names run some. `--large` adds
-//! the sizes that take minutes. `webhook`, `footprint` and `peers` want `cargo build --release -p agent` first.
+//! the sizes that take minutes. `webhook`, `gateway`, `databases`, `footprint` and `peers` want `cargo build --release -p agent` first.
 
 #![allow(clippy::disallowed_types, reason = "benchmarks measure real time")]
 
+mod databases;
 mod events;
 mod exposition;
 mod footprint;
@@ -25,6 +26,7 @@ type Bench = (&'static str, fn());
 const ALL: &[Bench] = &[
     ("series", series::run),
     ("rows", rows::run),
+    ("databases", databases::run),
     ("relabel", relabel::run),
     ("exposition", exposition::run),
     ("otlp", otlp::run),

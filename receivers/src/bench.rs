@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use config::Section;
 use pdata::{SeriesTable, UnixNanos};
+use pipeline::Clock;
+use pipeline::mapping::Mapper;
 
 use crate::sql_query::check::{CheckedQuery, check};
-use crate::sql_query::driver::Database;
+use crate::sql_query::driver::{self, Database};
 use crate::sql_query::intake::Intake;
+use crate::sql_query::source::{Job, Source, Work};
 use crate::sql_query::sqlite::Here;
 
 /// The first query of a section, read on the caller's thread as often as is asked.
@@ -15,6 +18,15 @@ pub struct RowsToPoints {
     here: Here,
     query: CheckedQuery,
     intake: Intake,
+}
+
+/// The first query of a section, read from its database as the receiver reads it, on the caller's thread. For drivers without threads of
+/// their own.
+pub struct ServerRows {
+    runtime: tokio::runtime::Runtime,
+    source: Arc<dyn Source>,
+    query: CheckedQuery,
+    intake: Option<Box<Intake>>,
 }
 
 /// A prepared statement's rows, each cell looked at and nothing made of it: the floor.
@@ -49,15 +61,53 @@ impl RowsToPoints {
     /// Why the read failed.
     pub fn read(&mut self, mut page: impl FnMut(pdata::Metrics)) -> Result<u64, String> {
         self.here.read(&self.query.sql, &mut self.intake).map_err(|error| error.why)?;
-        let mapper = &mut self.intake.mapper;
-        mapper.finish();
-        loop {
-            let (metrics, last) = mapper.next_page();
-            page(metrics);
-            if last {
-                mapper.commit();
-                return Ok(mapper.counts().records);
-            }
+        Ok(pages(&mut self.intake.mapper, &mut page))
+    }
+}
+
+impl ServerRows {
+    /// From the body of a `sql_query` section.
+    ///
+    /// # Errors
+    /// What is wrong with the section.
+    pub fn new(yaml: &str, table: Arc<SeriesTable>) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let section = Section::from_yaml("sql_query/bench", yaml).map_err(|problems| problems.to_string())?;
+        let checked = check(&section).map_err(|problems| problems.to_string())?;
+        let target = checked.targets.first().ok_or("there is no database")?;
+        let source = driver::open(&checked, target, Clock::system());
+        let query = checked.queries.first().ok_or("there is no query")?.clone();
+        let (metrics, logs) = (query.metrics.clone(), query.logs.clone());
+        let intake = Some(Box::new(Intake::new(metrics, logs, table, UnixNanos(1))));
+        Ok(Self { runtime, source, query, intake })
+    }
+
+    /// One collection: begun, read, mapped, made into pages, each page given to `page`. Gives the number of rows.
+    ///
+    /// # Errors
+    /// Why the read failed.
+    pub fn read(&mut self, mut page: impl FnMut(pdata::Metrics)) -> Result<u64, String> {
+        let CheckedQuery { sql, timeout, .. } = &self.query;
+        let intake = self.intake.take().ok_or("the last read did not come back")?;
+        let work = Work { sql: sql.clone(), timeout: *timeout, parameters: Arc::new([]), intake };
+        let job = Job { works: vec![work], snapshot: false, deadline: Clock::system().now() + *timeout };
+        let done = self.runtime.block_on(self.source.read(job)).pop().ok_or("nothing came back")?;
+        done.result.map_err(|error| error.why)?;
+        let rows = pages(&mut self.intake.insert(done.intake).mapper, &mut page);
+        Ok(rows)
+    }
+}
+
+/// Gives all pages of a read; gives the number of its rows.
+fn pages(mapper: &mut Mapper, page: &mut dyn FnMut(pdata::Metrics)) -> u64 {
+    mapper.finish();
+    loop {
+        let (metrics, last) = mapper.next_page();
+        page(metrics);
+        if last {
+            mapper.commit();
+            return mapper.counts().records;
         }
     }
 }

@@ -37,7 +37,8 @@ pub struct Mapper {
     rules: Arc<MapperRules>,
     table: Arc<SeriesTable>,
     seed: Seed,
-    columns: Columns,
+    /// The rules against the columns of the last result.
+    fit: Option<Box<Fit>>,
     held: Held,
     origins: Origins,
     builder: AttributesBuilder,
@@ -49,6 +50,12 @@ pub struct Mapper {
     last_success: UnixNanos,
     walk: Walk,
     counts: MapCounts,
+}
+
+/// Rules, and where their columns stand in a result.
+struct Fit {
+    rules: Arc<MapperRules>,
+    columns: Columns,
 }
 
 /// Where the making of pages stands.
@@ -71,7 +78,7 @@ impl Mapper {
             seed: *table.seed(),
             rules,
             table,
-            columns: Columns::default(),
+            fit: None,
             held: Held::new(),
             origins: Origins::default(),
             builder: AttributesBuilder::default(),
@@ -93,8 +100,10 @@ impl Mapper {
         self.counts = MapCounts::default();
         self.time = time;
         self.held.begin();
-        if !self.columns.fits(names) || self.columns.metrics.len() != self.rules.metrics.len() {
-            self.columns = Columns::new(names, &self.rules.resource_columns, &self.rules.metrics)?;
+        if self.fit.as_ref().is_none_or(|fit| !fit.columns.fits(names)) {
+            self.fit = None;
+            let columns = Columns::new(names, &self.rules.resource_columns, &self.rules.metrics)?;
+            self.fit = Some(Box::new(Fit { rules: self.rules.clone(), columns }));
         }
         Ok(())
     }
@@ -108,9 +117,9 @@ impl Mapper {
             return Err(MapError::TooMany(self.rules.max_records));
         }
         self.counts.records += 1;
-        // Taken out for the time of the record, so that rules can be read while places are written; neither allocates.
-        let columns = std::mem::take(&mut self.columns);
-        let rules = self.rules.clone();
+        // Taken out for the time of the record, so that rules can be read while places are written: a pointer, and no count.
+        let fit = self.fit.take().expect("a read begins before its records come");
+        let Fit { rules, columns } = &*fit;
         self.keys.clear();
         for list in &columns.keys {
             self.keys.push(key::fingerprint(list, record, &self.seed, &mut self.scratch));
@@ -120,7 +129,7 @@ impl Mapper {
             let sight = Sight { record, rule, index, columns: columns_of, key: &columns.keys[columns_of.key] };
             self.point(&sight)
         });
-        self.columns = columns;
+        self.fit = Some(fit);
         result
     }
 

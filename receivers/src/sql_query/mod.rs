@@ -40,7 +40,7 @@ mod schedule;
 mod server;
 mod settings;
 mod singleton;
-mod source;
+pub(crate) mod source;
 #[cfg(feature = "sql-sqlite")]
 pub(crate) mod sqlite;
 mod track;
