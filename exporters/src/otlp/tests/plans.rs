@@ -93,7 +93,6 @@ profiles_endpoint: http://a
 auth: {authenticator: bearertokenauth}
 proxy_url: http://proxy
 encoding: json
-sending_queue: {storage: file_storage}
 compresion: gzip
 ";
     assert_eq!(http_with(yaml), ["otlp_http::compresion: 'otlp_http' has invalid keys: compresion"]);
@@ -104,7 +103,6 @@ compresion: gzip
             "otlp_http::auth: `auth` is not supported yet",
             "otlp_http::proxy_url: `proxy_url` is not supported yet",
             "otlp_http::encoding: the encoding \"json\" is not supported yet",
-            "otlp_http::sending_queue::storage: `sending_queue.storage` is not supported yet",
         ]
     );
     assert_eq!(
