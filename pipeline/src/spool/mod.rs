@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -109,6 +109,9 @@ struct Shared {
     /// Bytes of all partitions but the dead letters', and what is reserved.
     used: AtomicU64,
     partitions: RwLock<Partitions>,
+    /// Parcels whose key found no partition of its own may wait in the common one: until it is empty no key gets a new partition, because
+    /// its later parcels would overtake those.
+    mixed: AtomicBool,
     pending: Mutex<Pending>,
     /// There is room again, or a disk.
     room: Notify,
@@ -189,6 +192,7 @@ impl Spool {
             seq: AtomicU64::new(last + 1),
             used: AtomicU64::new(0),
             partitions: RwLock::default(),
+            mixed: AtomicBool::new(false),
             pending: Mutex::default(),
             room: Notify::new(),
             opened: Notify::new(),
@@ -292,6 +296,10 @@ impl Shared {
                 continue;
             }
             segments.iter_mut().for_each(|segment| segment.closed = true);
+            // What stands in it from an earlier life may have any key.
+            if prefix == MAIN && self.options.max_partitions > 0 {
+                self.mixed.store(true, Ordering::Relaxed);
+            }
             self.telemetry.replayed_items.add(segments.iter().map(|segment| segment.items).sum());
             self.grow(segments.iter().map(|segment| segment.end).sum());
             let (key, limit) = (key.unwrap_or_default(), self.limit_of(&prefix));
@@ -393,9 +401,11 @@ impl Shared {
         let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
         let mut key = key.to_owned();
         let others = partitions.live.keys().filter(|known| *known != MAIN).count();
-        if prefix != MAIN && others >= self.options.max_partitions {
+        let mixed = self.mixed.load(Ordering::Relaxed);
+        if prefix != MAIN && (mixed || others >= self.options.max_partitions) {
             if self.options.max_partitions > 0 {
                 self.telemetry.crowded.add(1);
+                self.mixed.store(true, Ordering::Relaxed);
             }
             (prefix, key) = (MAIN.to_owned(), String::new());
         }

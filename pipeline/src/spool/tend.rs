@@ -1,6 +1,7 @@
 //! What a spool needs now and then: a failing disk tried again, positions kept, numbers brought up to date, empty partitions gone.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -78,6 +79,9 @@ impl Shared {
                 self.partitions.write().unwrap_or_else(PoisonError::into_inner).live.remove(&partition.prefix);
                 self.folder.forget_position(&partition.prefix);
             }
+        }
+        if self.live().live.get(MAIN).is_none_or(|common| common.fill().batches == 0) {
+            self.mixed.store(false, Ordering::Relaxed);
         }
         self.report();
     }

@@ -223,6 +223,32 @@ async fn a_partition_that_is_full_does_not_fill_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_does_not_overtake_what_waits_of_it_in_the_common_partition() {
+    let rig = Rig::new(SMALL);
+    let spool = Arc::new(rig.open());
+    let tending = spool.clone();
+    let tending = tokio::spawn(async move { tending.tend().await });
+    for (id, key) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        spool.store(key, parcel(id as u64, 100)).await.unwrap();
+    }
+    let of = |key: &str| spool.partitions().into_iter().find(|partition| partition.key() == key);
+    // The partition of a rests and goes: there is room for one of d.
+    let resting = of("a").unwrap();
+    assert_eq!(drain(&resting), [0]);
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(drain(&resting), [0; 0]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(resting.is_gone());
+    spool.store("d", parcel(4, 100)).await.unwrap();
+    assert!(of("d").is_none(), "its first parcel waits in the common one");
+    assert_eq!(drain(&of("").unwrap()), [3, 4]);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    spool.store("d", parcel(5, 100)).await.unwrap();
+    assert_eq!(drain(&of("d").unwrap()), [5]);
+    tending.abort();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_partition_that_rests_leaves_no_file_behind() {
     let rig = Rig::new(SMALL);
     let spool = Arc::new(rig.open());

@@ -67,7 +67,9 @@ impl Model {
                 let storing = ids.iter().map(|id| self.spool.store(name, parcel(*id, usize::from(bytes))));
                 let outcomes = futures_util::future::join_all(storing).await;
                 let stored = ids.into_iter().zip(outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(id, _)| id);
-                self.plain.entry(key).or_default().waiting.extend(stored);
+                // While the common one holds parcels of an earlier life, no key gets a new one.
+                let place = if self.partition(key).is_some() { key } else { 0 };
+                self.plain.entry(place).or_default().waiting.extend(stored);
             }
             Step::Take { key, bytes } => {
                 let Some(partition) = self.partition(key) else { return };
