@@ -142,7 +142,12 @@ fn the_documentation_is_true() {
     let mut tried = 0;
     for block in page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()) {
         let body = block.split_once("sql_query").map_or(block, |(_, rest)| rest.split_once(":\n").unwrap().1);
-        let found = problems(body);
+        // What stands beside the receiver, such as its storage, is for the test that loads whole pages.
+        let indent = |line: &str| line.len() - line.trim_start().len();
+        let own = indent(body);
+        let body: String =
+            body.split_inclusive('\n').take_while(|line| line.trim().is_empty() || indent(line) >= own).collect();
+        let found = problems(&body);
         assert!(found.is_empty(), "{found}\n{body}");
         tried += 1;
     }
