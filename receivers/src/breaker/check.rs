@@ -5,14 +5,15 @@ use std::time::Duration as Span;
 use config::{ComponentId, Problem, Problems, Section};
 use pipeline::Collects;
 use pipeline::net::{Endpoint, Gates};
-use pipeline::state::{Durability, LedgerOptions};
+use pipeline::state::LedgerOptions;
 
 use super::kin::Kin;
 use super::life::Wanted;
 use super::preset::Preset;
 use super::pull::CheckedPull;
-use super::settings::{DurabilityWord, Settings, StateNames};
+use super::settings::{Settings, StateNames};
 use super::signal::NAME_BYTES_MAX;
+use crate::events::settings::{ledger_options, ledger_problems, path_problem, storage};
 
 /// A section that holds together.
 #[derive(Clone, Debug)]
@@ -30,9 +31,6 @@ pub(super) struct Checked {
 
 /// States at most: each circuit has a series for every state, and may have one for every pair.
 const STATES_MAX: usize = 64;
-
-/// The smallest `dedup.max_bytes`: below it the window would be a few seconds under any load.
-const DEDUP_BYTES_MIN: u64 = 64 << 10;
 
 /// What a preset, or a list of names, says of states: as breakers name them, and as labels do.
 pub(super) fn states_of(preset: Preset, names: StateNames) -> (Vec<String>, Vec<String>) {
@@ -85,16 +83,7 @@ impl Checked {
 
     pub(super) fn ledger_options(&self) -> LedgerOptions {
         let Settings { durability, dedup, max_series, .. } = &self.settings;
-        LedgerOptions {
-            durability: match durability {
-                DurabilityWord::Durable => Durability::Full,
-                DurabilityWord::Relaxed => Durability::Relaxed,
-            },
-            window: dedup.window.get(),
-            max_bytes: dedup.max_bytes.get(),
-            max_series: *max_series,
-            ..LedgerOptions::default()
-        }
+        ledger_options(dedup, *durability, *max_series)
     }
 }
 
@@ -122,12 +111,7 @@ impl Settings {
         if self.storage.is_empty() && !counts {
             return Ok(None);
         }
-        if self.storage.is_empty() {
-            let help = "configure an extension file_storage, list it under service::extensions, and write storage: file_storage";
-            let what = "'storage' is missing: counters that are exact need a place on disk";
-            return Err(section.error("storage", what).with_help(help));
-        }
-        self.storage.parse().map(Some).map_err(|error| section.error("storage", format!("{error}")))
+        storage(section, &self.storage).map(Some)
     }
 
     fn states(&self, section: &Section, problems: &mut Problems) -> (Vec<String>, Vec<String>) {
@@ -147,9 +131,7 @@ impl Settings {
     }
 
     fn check_door(&self, section: &Section, problems: &mut Problems) {
-        let clean = self.path.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'));
-        if !self.path.starts_with('/') || !clean {
-            let what = format!("'path' must be a path that begins with '/', got {:?}", self.path);
+        if let Some(what) = path_problem(&self.path) {
             problems.push(section.error("path", what).with_help("such as /signals"));
         }
         problems.extend(self.limits.problems(section, "limits"));
@@ -184,16 +166,8 @@ impl Settings {
     }
 
     fn check_bounds(&self, section: &Section, problems: &mut Problems) {
+        problems.extend(ledger_problems(section, &self.dedup, self.max_series));
         let mut wrong = |key: &str, what: String| problems.push(section.error(key, what));
-        if self.dedup.window.is_zero() {
-            wrong("dedup.window", "'window' must be longer than 0: every repeated signal would count again".to_owned());
-        }
-        if self.dedup.max_bytes.get() < DEDUP_BYTES_MIN {
-            wrong("dedup.max_bytes", format!("'max_bytes' must be at least {}KiB", DEDUP_BYTES_MIN >> 10));
-        }
-        if self.max_series == 0 {
-            wrong("max_series", "'max_series' must be at least 1: nothing could be counted".to_owned());
-        }
         if self.max_request_body_size.get() == 0 {
             wrong(
                 "max_request_body_size",

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::preset::Preset;
 use super::pull::Pull;
+use crate::events::settings::{Dedup, DurabilityWord};
 
 /// Receiver `breaker`: takes signals of circuit breakers by HTTP and counts each of them once; asks for the states of others.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -57,16 +58,6 @@ pub(super) struct Settings {
     pub(super) limits: LimitsConfig,
 }
 
-/// The key `dedup`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Dedup {
-    /// How long a signal is remembered, 96h by default.
-    pub(super) window: Duration,
-    /// Bytes that remembered signals may take, 256MiB by default; past it the window shortens.
-    pub(super) max_bytes: ByteSize,
-}
-
 /// The key `state_names`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -84,17 +75,6 @@ pub(super) enum StateNames {
 pub(super) struct Flapping {
     /// How far back transitions are counted, 10m by default.
     pub(super) window: Duration,
-}
-
-/// The key `durability`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum DurabilityWord {
-    /// An fsync before each answer.
-    #[default]
-    Durable,
-    /// No fsync.
-    Relaxed,
 }
 
 /// The key `metrics`.
@@ -138,13 +118,6 @@ impl Default for Settings {
             gates: None,
             limits: LimitsConfig::default(),
         }
-    }
-}
-
-impl Default for Dedup {
-    fn default() -> Self {
-        let LedgerOptions { window, max_bytes, .. } = LedgerOptions::default();
-        Self { window: Duration::from_secs(window.as_secs()), max_bytes: ByteSize::from_bytes(max_bytes) }
     }
 }
 

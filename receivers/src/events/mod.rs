@@ -8,7 +8,7 @@
 mod live;
 mod pages;
 mod run;
-#[cfg(feature = "webhook")]
+#[cfg(any(feature = "breaker", feature = "webhook"))]
 pub(crate) mod settings;
 #[cfg(feature = "webhook")]
 pub(crate) mod spool;
