@@ -305,6 +305,8 @@ fn each_row_counts_once_however_often_the_agent_is_killed() {
             let sql = "with recursive r(n) as (select 1 union all select n + 1 from r where n < 200) insert into t(kind, ms) select 'k' || (n % 3), n from r";
             database.execute_batch(sql).expect("SQL is right");
             rows += 200;
+            // As fast as they are read, or a little faster: what is left over has to be read at the end.
+            std::thread::sleep(Duration::from_millis(6));
         }
         drop(weir);
         let listed = Weir::command(&["ledger", "ls", ledger(&state).to_str().expect("UTF-8")], &[]);
