@@ -11,6 +11,7 @@ pub mod http;
 mod inventory;
 pub mod judges;
 pub mod mariadb;
+pub mod orders;
 pub mod otel;
 pub mod postgres;
 mod process;

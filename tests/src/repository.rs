@@ -44,6 +44,11 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// Whether that binary is a release build: limits in milliseconds are for what is shipped.
+pub fn is_optimised() -> bool {
+    binary().parent().is_some_and(|folder| folder.ends_with("release"))
+}
+
 /// One file of the repository, as text.
 ///
 /// # Panics
