@@ -33,6 +33,7 @@ KNOWN = [f"{category}.{name}" for category, names in TYPES.items() for name in n
 assert len(KNOWN) == 51
 # Types that came later, and types of anybody's own.
 OPEN = KNOWN + ["budget.rebalanced", "custom.invoice_sent", "ledger.migrated"]
+OPERATIONS = ["CREDIT", "DEBIT", "RESET", "RESET_SPENT", "REPAY_DEBT", "STATUS_CHANGE", "CREATE", "UPDATE"]
 NAMES = ["acme", "globex-2", "a" * 64, "__system__", None, "", "   "]
 
 
@@ -63,6 +64,12 @@ def event(kind=None, tenant=None, **data):
         "trace_id": hex_id(32),
         "metadata": None,
     }
+    if category == "budget":
+        made["data"] |= shape(kind)
+        if rng.random() < 0.05:
+            made["data"] = None
+    if rng.random() < 0.04:
+        made[rng.choice(["tenant_id", "source"])] = rng.choice(["", " \t "])
     for field in ["category", "timestamp", "source"]:
         if rng.random() < 0.04:
             made[field] = None
@@ -71,6 +78,18 @@ def event(kind=None, tenant=None, **data):
     if rng.random() < 0.06:
         made["trace_id"] = rng.choice([None, "short", hex_id(32).upper().replace("0", "G"), hex_id(33)])
     return made
+
+
+def shape(kind):
+    """Data of a budget as it should be, and as it should not."""
+    data = {"ledger_id": "led_" + hex_id(8), "operation": rng.choice(OPERATIONS)}
+    if rng.random() < 0.3:
+        data["ledger_id"] = rng.choice([None, "", " ", 7, True, {"id": "led_1"}, ["led_1"], 10**25])
+    if rng.random() < 0.3:
+        data["operation"] = rng.choice([None, "", "credit", "CREDIT ", "FROBNICATE", 7, False, ["CREDIT"]])
+    if kind == "budget.reset_spent" or rng.random() < 0.1:
+        data["spent_override_provided"] = rng.choice([None, True, False, "true", "", 1, 0, 1.5, {}, [True]])
+    return {key: value for key, value in data.items() if value is not None or rng.random() < 0.5}
 
 
 def debts():
@@ -126,6 +145,7 @@ def delivery(subscription, made, outcome="ok", content=None):
 def all_deliveries():
     events = [event(kind) for kind in KNOWN] + [event() for _ in range(220)]
     events += [event("reservation.expired") for _ in range(60)]
+    events += [event("budget.reset_spent") for _ in range(40)]
     events += [one for _ in range(40) for one in debts()]
     sent = []
     for made in events:
@@ -158,13 +178,20 @@ def type_label(made):
 
 def broken_rules(made):
     kind, category = made["event_type"], made["category"]
-    if None in (category, made["timestamp"], made["tenant_id"], made["source"]):
+    if None in (category, made["timestamp"]) or not (made["tenant_id"] or "").strip() or not (made["source"] or "").strip():
         yield "missing_required"
-    if kind not in KNOWN and not kind.startswith("custom."):
+    if kind not in KNOWN:
         yield "unknown_event_type"
     owner = kind.split(".")[0]
-    if category is not None and owner in TYPES and category != owner:
+    if kind in KNOWN and category is not None and category != owner:
         yield "category_mismatch"
+    data = made["data"]
+    if kind in KNOWN and owner == "budget" and data is not None:
+        ledger, operation = data.get("ledger_id"), data.get("operation")
+        if not isinstance(ledger, str) or not ledger.strip() or operation not in [None, *OPERATIONS]:
+            yield "budget_data_shape"
+        if kind == "budget.reset_spent" and not isinstance(data.get("spent_override_provided"), (bool, type(None))):
+            yield "reset_spent_shape"
     trace = made["trace_id"]
     if trace is not None and not (len(trace) == 32 and set(trace) <= set("0123456789abcdef")):
         yield "trace_id_shape"
@@ -193,7 +220,7 @@ def expected(known, tenants):
         if made["event_type"] == "reservation.expired":
             count("cycles_reservations_expired_total", {"tenant": tenant}, id)
         if made["event_type"] == "budget.debt_incurred":
-            commit = made["data"].get("reservation_id") or made.get("request_id") or made["trace_id"]
+            commit = (made["data"] or {}).get("reservation_id") or made.get("request_id") or made["trace_id"]
             count("cycles_overdraft_incurred_total", {"tenant": tenant}, commit or id)
         if made["source"] == "cycles-admin":
             count("cycles_admin_events_emitted_total", {"type": kind, "result": "success"}, id)

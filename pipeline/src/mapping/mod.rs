@@ -42,6 +42,31 @@ pub use value::time as time_of;
 pub trait Record {
     /// The cell of the `index`th column. Asked for columns that [`Mapper::begin`] was told of, and for no other.
     fn cell(&self, index: usize) -> Cell<'_>;
+
+    /// What type of value the source has there; sources that know more of it than the cell shows say so. None for NULL.
+    fn cell_type(&self, index: usize) -> Option<CellType> {
+        match self.cell(index) {
+            Cell::Null => None,
+            Cell::Bool(_) => Some(CellType::Boolean),
+            Cell::Int(_) | Cell::Double(_) => Some(CellType::Number),
+            Cell::Text(_) | Cell::Bytes(_) | Cell::Time(_) => Some(CellType::String),
+        }
+    }
+}
+
+/// The types of values, as JSON has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CellType {
+    /// True or false.
+    Boolean,
+    /// A number of any size.
+    Number,
+    /// Text, bytes, or a time.
+    String,
+    /// Named values.
+    Object,
+    /// Values in a row.
+    Array,
 }
 
 /// One value of a record, as its source has it.

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use pdata::UnixNanos;
 use pipeline::mapping::select::{Fields, Selection, Selector};
-use pipeline::mapping::{Cell, Record};
+use pipeline::mapping::{Cell, CellType, Record};
 
 /// Collects the fields that a source's rules name, and gives each a place.
 #[derive(Debug)]
@@ -121,6 +121,13 @@ impl Record for Event<'_> {
             RECEIVED => Cell::Time(self.envelope.received),
             header if header >= HEADERS => self.envelope.headers[header - HEADERS].map_or(Cell::Null, Cell::Text),
             field => self.fields.cell(field),
+        }
+    }
+
+    fn cell_type(&self, index: usize) -> Option<CellType> {
+        match index {
+            ENVELOPE.. => (self.cell(index) != Cell::Null).then_some(CellType::String),
+            field => self.fields.cell_type(field),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Conditions and attributes: what the rules of metrics and of logs are made of.
 
 use config::{Problem, StringList};
+use pipeline::mapping::CellType;
 use pipeline::mapping::counted::{AllowList, Condition, CountAttribute, Test};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,10 +22,28 @@ pub(super) struct When {
     pub(super) starts_with: Option<String>,
     /// This regular expression matches somewhere in it.
     pub(super) matches: Option<String>,
+    /// It is this: `boolean`, `number`, `string`, `object` or `array`.
+    pub(super) r#type: Option<TypeWord>,
     /// `true`: it is there and not null; `false`: it is not.
     pub(super) exists: Option<bool>,
     /// Turns the condition round.
     pub(super) not: bool,
+}
+
+/// The key `type` of a condition: what JSON calls the types of its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TypeWord {
+    /// `true` or `false`.
+    Boolean,
+    /// A number, whole or not.
+    Number,
+    /// A text.
+    String,
+    /// Named values.
+    Object,
+    /// Values in a row.
+    Array,
 }
 
 /// One element of `attributes`.
@@ -69,6 +88,9 @@ impl When {
         if let Some(text) = &self.starts_with {
             tests.push(Test::StartsWith(text.as_str().into()));
         }
+        if let Some(word) = self.r#type {
+            tests.push(Test::Is(word.into()));
+        }
         if let Some(exists) = self.exists {
             not ^= !exists;
             tests.push(Test::Exists);
@@ -87,9 +109,21 @@ impl When {
             (Some(test), 1) => Some(Condition { cell: cell?, test, not }),
             _ => {
                 let what = format!("a condition says one thing of its field, and this one says {count}");
-                check.problem(path, "", &what, Some("one of equals, in, starts_with, matches, exists"));
+                check.problem(path, "", &what, Some("one of equals, in, starts_with, matches, type, exists"));
                 None
             }
+        }
+    }
+}
+
+impl From<TypeWord> for CellType {
+    fn from(word: TypeWord) -> Self {
+        match word {
+            TypeWord::Boolean => Self::Boolean,
+            TypeWord::Number => Self::Number,
+            TypeWord::String => Self::String,
+            TypeWord::Object => Self::Object,
+            TypeWord::Array => Self::Array,
         }
     }
 }

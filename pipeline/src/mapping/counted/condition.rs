@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use crate::mapping::{Cell, Record, value};
+use crate::mapping::{Cell, CellType, Record, value};
 
 /// Something that must be true of one cell. Cells are compared as the text that they would be as attributes: the number 5 is `5`.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub enum Test {
     Matches(Regex),
     /// It begins so.
     StartsWith(Box<str>),
+    /// It is a value of this type.
+    Is(CellType),
 }
 
 impl Condition {
@@ -44,6 +46,7 @@ impl Condition {
         let holds = match &self.test {
             Test::Exists => true,
             Test::In(values) => values.iter().any(|value| value.as_bytes() == text),
+            Test::Is(sort) => record.cell_type(self.cell) == Some(*sort),
             Test::StartsWith(prefix) => text.starts_with(prefix.as_bytes()),
             Test::Matches(regex) => std::str::from_utf8(text).is_ok_and(|text| regex.is_match(text)),
         };

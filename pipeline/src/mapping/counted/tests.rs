@@ -5,7 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Clock;
-use crate::mapping::TimeUnit;
+use crate::mapping::{CellType, TimeUnit};
 use crate::state::{Committed, LedgerOptions, Standing};
 use crate::testing::lines;
 
@@ -95,12 +95,14 @@ async fn a_record_counts_into_every_metric_whose_conditions_hold() {
         Condition { cell: 2, test: Test::Exists, not: true },
         Condition { cell: 1, test: Test::Matches(regex::Regex::new("^[0-9]+$").unwrap()), not: false },
     ];
-    let mut bench = Bench::new(vec![counter("events"), paid, other]);
+    let mut typed = counter("typed");
+    typed.when = vec![Condition { cell: 1, test: Test::Is(CellType::String), not: true }];
+    let mut bench = Bench::new(vec![counter("events"), paid, other, typed]);
     bench.take(&[text("paid"), Cell::Int(5), Cell::Null]).await;
     bench.take(&[text("settled"), text("7"), Cell::Int(1)]).await;
     bench.take(&[text("lost"), Cell::Int(9), Cell::Null]).await;
     bench.take(&[text("lost"), text("x"), Cell::Null]).await;
-    assert_eq!(bench.shown(), ["events{} 4", "other{} 1", "paid{currency=\"eur\"} 12"]);
+    assert_eq!(bench.shown(), ["events{} 4", "other{} 1", "paid{currency=\"eur\"} 12", "typed{} 2"]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ pub use path::Selector;
 pub use walk::check_depth;
 
 use self::walk::Node;
-use super::{Cell, Record};
+use super::{Cell, CellType, Record};
 
 /// Selectors, ready to read documents. The cell of a selector has its index in the list.
 #[derive(Clone, Debug, Default)]
@@ -38,8 +38,10 @@ pub enum Field<'a> {
     Int(i64),
     /// A number with a fraction or an exponent.
     Double(f64),
-    /// Text; also the JSON of an object or array, and a whole number of more than 64 bits in its digits.
+    /// Text.
     Text(Cow<'a, str>),
+    /// The JSON of an object, an array or a whole number of more than 64 bits.
+    Json(&'a str),
 }
 
 /// A document that is none.
@@ -98,13 +100,32 @@ impl Field<'_> {
             Self::Int(int) => Cell::Int(*int),
             Self::Double(double) => Cell::Double(*double),
             Self::Text(text) => Cell::Text(text.as_bytes()),
+            Self::Json(json) => Cell::Text(json.as_bytes()),
         }
+    }
+
+    /// What it is; nothing when it is null.
+    #[must_use]
+    pub fn cell_type(&self) -> Option<CellType> {
+        Some(match self {
+            Self::Null => return None,
+            Self::Bool(_) => CellType::Boolean,
+            Self::Int(_) | Self::Double(_) => CellType::Number,
+            Self::Text(_) => CellType::String,
+            Self::Json(json) if json.starts_with('{') => CellType::Object,
+            Self::Json(json) if json.starts_with('[') => CellType::Array,
+            Self::Json(_) => CellType::Number,
+        })
     }
 }
 
 impl Record for Fields<'_> {
     fn cell(&self, index: usize) -> Cell<'_> {
         self.0[index].cell()
+    }
+
+    fn cell_type(&self, index: usize) -> Option<CellType> {
+        self.0[index].cell_type()
     }
 }
 

@@ -12,6 +12,7 @@ fn read(paths: &[&str], document: &str) -> Vec<String> {
     (0..paths.len())
         .map(|index| match fields.get(index) {
             Field::Text(text) => format!("{text:?}"),
+            Field::Json(json) => format!("{json:?}"),
             Field::Null => "-".to_owned(),
             Field::Bool(flag) => flag.to_string(),
             Field::Int(int) => int.to_string(),
@@ -71,6 +72,18 @@ fn depth_is_bounded_even_where_nobody_looks() {
 }
 
 #[test]
+fn a_text_that_looks_like_something_else_is_a_text() {
+    let document =
+        br#"{"a":true,"b":"true","c":7,"d":"7","e":99999999999999999999,"f":{"g":1},"h":"{}","i":[],"j":null,"k":1.5}"#;
+    let fields = selection(&["a", "b", "c", "d", "e", "f", "h", "i", "j", "k", "none"]).read(document).unwrap();
+    use CellType::{Array, Boolean, Number, Object, String};
+    let types = [Boolean, String, Number, String, Number, Object, String, Array];
+    for (index, expected) in types.into_iter().map(Some).chain([None, Some(Number), None]).enumerate() {
+        assert_eq!(fields.cell_type(index), expected, "{:?}", fields.get(index));
+    }
+}
+
+#[test]
 fn a_wrong_path_is_told_what_would_be_right() {
     for (path, told) in [("a..b", "empty step"), (".a", "empty step"), ("/a~b", "followed by neither"), ("/~", "~0")] {
         let error = path.parse::<Selector>().unwrap_err();
@@ -110,6 +123,7 @@ proptest! {
         let text = document.to_string();
         let fields = selection.read(text.as_bytes()).unwrap();
         for (index, pointer) in pointers.iter().enumerate() {
+            let json = document.pointer(pointer).map(ToString::to_string).unwrap_or_default();
             let expected = match document.pointer(pointer) {
                 None | Some(serde_json::Value::Null) => Field::Null,
                 Some(serde_json::Value::Bool(flag)) => Field::Bool(*flag),
@@ -118,7 +132,7 @@ proptest! {
                     Some(int) => Field::Int(int),
                     None => Field::Double(number.as_f64().unwrap()),
                 },
-                Some(nested) => Field::Text(nested.to_string().into()),
+                Some(_) => Field::Json(&json),
             };
             prop_assert_eq!(fields.get(index), &expected, "{} of {}", pointer, text);
         }

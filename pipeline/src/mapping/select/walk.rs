@@ -217,8 +217,8 @@ fn scalar(raw: &str) -> serde_json::Result<Field<'_>> {
             Err(_) if raw.bytes().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => {
                 Field::Double(serde_json::from_str(raw)?)
             }
-            Err(_) => Field::Text(Cow::Borrowed(raw)),
+            Err(_) => Field::Json(raw),
         },
-        _ => Field::Text(Cow::Borrowed(raw)),
+        _ => Field::Json(raw),
     })
 }
