@@ -1,18 +1,84 @@
 """Writes requests as senders, careless proxies and forgers would send them, one JSON object a line.
 
 usage: signatures.py NOW CURRENT SECOND RETIRED
+       signatures.py public SECRET...   prints the public key of each secret, as Standard Webhooks writes it
 
 Each line has: case (a row of docs/signatures.md), group (a column of its table), scheme (the last step of the path), body (which of
 the bodies), headers ([name, value] as they stand on the wire, in Latin-1), content (the body in base64), chunked (how it is sent),
-query. What must come of a request stands in the page and not here. Signs with nothing but Python's own hmac.
+query. What must come of a request stands in the page and not here. Signs with nothing but Python's own hmac, and with Ed25519 as RFC 8032
+describes it, whose private key is the secret's SHA-256.
 """
 
 import base64
+import functools
 import gzip
 import hashlib
 import hmac
 import json
 import sys
+
+# The field of Curve25519, the order of its base point B, and the curve's constant d (RFC 8032, section 5.1).
+P = 2**255 - 19
+ORDER = 2**252 + 27742317777372353535851937790883648493
+D = -121665 * pow(121666, -1, P) % P
+B_Y = 4 * pow(5, -1, P) % P
+
+
+def x_of(y):
+    """The even one of the two x that stand at y."""
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if (x * x - square) % P:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    return x if x % 2 == 0 else P - x
+
+
+def add(one, two):
+    """The sum of two points (X, Y, Z, T) with x = X/Z, y = Y/Z, xy = T/Z."""
+    a = (one[1] - one[0]) * (two[1] - two[0]) % P
+    b = (one[1] + one[0]) * (two[1] + two[0]) % P
+    c, d = 2 * one[3] * two[3] * D % P, 2 * one[2] * two[2] % P
+    e, f, g, h = b - a, d - c, d + c, b + a
+    return e * f % P, g * h % P, f * g % P, e * h % P
+
+
+def times(factor):
+    """A multiple of the base point, as 32 bytes."""
+    x = x_of(B_Y)
+    total, power = (0, 1, 1, 0), (x, B_Y, 1, x * B_Y % P)
+    while factor:
+        if factor & 1:
+            total = add(total, power)
+        power, factor = add(power, power), factor >> 1
+    inverse = pow(total[2], -1, P)
+    x, y = total[0] * inverse % P, total[1] * inverse % P
+    return (y | (x & 1) << 255).to_bytes(32, "little")
+
+
+@functools.cache
+def key_pair(secret):
+    """The scalar, the prefix of nonces and the public key of a secret."""
+    wide = hashlib.sha512(hashlib.sha256(secret.encode()).digest()).digest()
+    scalar = int.from_bytes(wide[:32], "little") & (1 << 254) - 8 | 1 << 254
+    return scalar, wide[32:], times(scalar)
+
+
+@functools.cache
+def ed25519(secret, message):
+    scalar, prefix, public = key_pair(secret)
+    number = lambda *parts: int.from_bytes(hashlib.sha512(b"".join(parts)).digest(), "little") % ORDER
+    nonce = number(prefix, message)
+    point = times(nonce)
+    return point + ((nonce + number(point, public, message) * scalar) % ORDER).to_bytes(32, "little")
+
+
+def whpk(secret):
+    return "whpk_" + base64.b64encode(key_pair(secret)[2]).decode()
+
+
+if sys.argv[1] == "public":
+    print("\n".join(map(whpk, sys.argv[2:])))
+    sys.exit()
 
 NOW, CURRENT, SECOND, RETIRED = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
 
@@ -55,13 +121,15 @@ class Scheme:
     def code(self, body, secret=CURRENT, time="", id="", algorithm=None):
         if self.group == "token":
             return secret
+        if self.group == "public":
+            return self.write(ed25519(secret, self.message(body, time, id)))
         return self.write(hmac.new(secret.encode(), self.message(body, time, id), algorithm or self.algorithm).digest())
 
     def value(self, codes, time=""):
         if self.group == "stripe":
             return ",".join([f"t={time}"] + [f"v1={code}" for code in codes])
-        if self.group == "standard":
-            return " ".join(f"v1,{code}" for code in codes)
+        if self.group in ("standard", "public"):
+            return " ".join(self.prefix + code for code in codes)
         return ",".join(self.prefix + code for code in codes)
 
 
@@ -78,6 +146,10 @@ SCHEMES = [
     Scheme("standard_webhooks", "standard", "webhook-signature", "v1,", write=as_base64, time="webhook-timestamp",
            id="webhook-id", template="{id}.{timestamp}.{body}"),
     Scheme("svix", "standard", "svix-signature", "v1,", write=as_base64, time="svix-timestamp", id="svix-id",
+           template="{id}.{timestamp}.{body}"),
+    Scheme("standard_webhooks-public", "public", "webhook-signature", "v1a,", write=as_base64, time="webhook-timestamp",
+           id="webhook-id", template="{id}.{timestamp}.{body}"),
+    Scheme("svix-public", "public", "svix-signature", "v1a,", write=as_base64, time="svix-timestamp", id="svix-id",
            template="{id}.{timestamp}.{body}"),
     Scheme("stripe", "stripe", "Stripe-Signature", "v1=", template="{timestamp}.{body}"),
     Scheme("token", "token", "X-Token", "Token "),
@@ -115,6 +187,8 @@ class Request:
 def zeros(scheme):
     if scheme.group == "token":
         return "0" * 40
+    if scheme.group == "public":
+        return scheme.write(bytes(64))
     return scheme.write(bytes(hashlib.new(scheme.algorithm).digest_size))
 
 
@@ -182,6 +256,32 @@ lines("nine", lambda r: [r.header(*[r.good()] * 9)])
 
 
 @case
+def three_signatures(r):
+    if r.scheme.group != "public":
+        return False
+    r.lines = [r.header(*[r.good()] * 3)]
+
+
+@case
+def keyed_with_the_public_key(r):
+    if r.scheme.group != "public":
+        return False
+    for key in [whpk(CURRENT).encode(), key_pair(CURRENT)[2]]:
+        code = hmac.new(key, r.scheme.message(r.body, r.at, r.id), "sha256").digest()
+        r.lines = (r.lines or [""])
+        r.lines = [(r.lines[0] + " v1," + as_base64(code)).strip()]
+
+
+@case
+def mirrored(r):
+    if r.scheme.group != "public":
+        return False
+    signature = base64.b64decode(r.good())
+    larger = int.from_bytes(signature[32:], "little") + ORDER
+    r.lines = [r.header(as_base64(signature[:32] + larger.to_bytes(32, "little")))]
+
+
+@case
 def upper_case_code(r):
     if r.scheme.group != "token" and r.scheme.write is not as_hex:
         return False
@@ -215,7 +315,7 @@ def in_the_query(r):
 
 @case
 def other_hash(r):
-    if r.scheme.group == "token":
+    if r.scheme.group in ("token", "public"):
         return False
     r.lines = [r.header(r.good(algorithm="sha384"))]
 
@@ -229,29 +329,33 @@ def other_version(r):
 
 @case
 def other_version_too(r):
-    if r.scheme.group not in ("standard", "stripe"):
+    beside = {"standard": " v1a,AAAA", "public": " v1,AAAA", "stripe": ",v0=00"}
+    if r.scheme.group not in beside:
         return False
-    r.lines = [r.header() + (" v1a,AAAA" if r.scheme.group == "standard" else ",v0=00")]
+    r.lines = [r.header() + beside[r.scheme.group]]
 
 
 @case
 def other_encoding(r):
     if r.scheme.group == "token":
         return False
-    code = hmac.new(CURRENT.encode(), r.scheme.message(r.body, r.at, r.id), r.scheme.algorithm).digest()
+    message = r.scheme.message(r.body, r.at, r.id)
+    code = hmac.new(CURRENT.encode(), message, r.scheme.algorithm).digest()
+    if r.scheme.group == "public":
+        code = ed25519(CURRENT, message)
     r.lines = [r.header(code.hex() if r.scheme.write is not as_hex else as_base64(code))]
 
 
 @case
 def without_a_key(r):
-    if r.scheme.group == "token":
+    if r.scheme.group in ("token", "public"):
         return False
     r.lines = [r.header(r.scheme.write(hashlib.new(r.scheme.algorithm, r.scheme.message(r.body, r.at, r.id)).digest()))]
 
 
 @case
 def key_then_body_hashed(r):
-    if r.scheme.group == "token":
+    if r.scheme.group in ("token", "public"):
         return False
     message = CURRENT.encode() + r.scheme.message(r.body, r.at, r.id)
     r.lines = [r.header(r.scheme.write(hashlib.new(r.scheme.algorithm, message).digest()))]

@@ -29,7 +29,7 @@ const SECOND: &str = "the-secret-that-comes-after-it";
 const RETIRED: &str = "the-secret-that-was-before-it";
 
 /// How each of the oracle's schemes is written in a configuration; the keys stand in the file `FILE`.
-const SCHEMES: [(&str, &str); 11] = [
+const SCHEMES: [(&str, &str); 13] = [
     ("cycles", "scheme: cycles"),
     ("github", "scheme: github"),
     ("hmac-sha1", "{scheme: hmac, header: X-Old-Signature, prefix: 'sha1=', algorithm: sha1"),
@@ -47,6 +47,8 @@ const SCHEMES: [(&str, &str); 11] = [
     ),
     ("standard_webhooks", "scheme: standard_webhooks"),
     ("svix", "scheme: svix"),
+    ("standard_webhooks-public", "scheme: standard_webhooks"),
+    ("svix-public", "scheme: svix"),
     ("stripe", "scheme: stripe"),
     ("token", "{scheme: token, header: X-Token, prefix: 'Token '"),
 ];
@@ -105,12 +107,18 @@ fn service() -> (Service, tempfile::TempDir) {
         std::fs::write(&plain, lines.concat()).expect("a fresh folder is writable");
         let whsec = secrets.iter().map(|secret| format!("whsec_{}\n", STANDARD.encode(secret)));
         std::fs::write(folder.path().join("whsec"), whsec.collect::<String>()).expect("a fresh folder is writable");
+        let whpk = oracle(&[&["public"], secrets].concat());
+        std::fs::write(folder.path().join("whpk"), whpk).expect("a fresh folder is writable");
     };
     write(&[RETIRED, CURRENT, SECOND]);
     let verifications: BTreeMap<_, _> = SCHEMES
         .into_iter()
         .map(|(name, keys)| {
-            let file = if matches!(name, "standard_webhooks" | "svix") { "whsec" } else { "plain" };
+            let file = match name {
+                "standard_webhooks" | "svix" => "whsec",
+                "standard_webhooks-public" | "svix-public" => "whpk",
+                _ => "plain",
+            };
             let file = folder.path().join(file);
             let keys = keys.trim_start_matches('{');
             let yaml = format!("verify: {{{keys}, secret_file: {}}}", file.display());
@@ -150,14 +158,20 @@ fn now() -> UnixNanos {
     UnixNanos(u64::try_from(since.as_nanos()).expect("it is before 2554"))
 }
 
-/// What the oracle would send.
-fn requests() -> Vec<Value> {
+/// What the oracle says.
+fn oracle(arguments: &[&str]) -> Vec<u8> {
     let script = root().join("tests/oracle/signatures.py");
-    let seconds = (now().0 / 1_000_000_000).to_string();
-    let output = Command::new("python3").arg(script).args([&*seconds, CURRENT, SECOND, RETIRED]).output();
+    let output = Command::new("python3").arg(script).args(arguments).output();
     let output = output.expect("python3 is installed");
     assert!(output.status.success(), "the oracle: {}", String::from_utf8_lossy(&output.stderr));
-    let lines = output.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    output.stdout
+}
+
+/// What the oracle would send.
+fn requests() -> Vec<Value> {
+    let seconds = (now().0 / 1_000_000_000).to_string();
+    let output = oracle(&[&seconds, CURRENT, SECOND, RETIRED]);
+    let lines = output.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     lines.map(|line| serde_json::from_slice(line).expect("the oracle writes JSON")).collect()
 }
 

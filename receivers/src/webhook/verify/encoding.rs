@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::keys::{Algorithm, Code};
+use super::keys::{Algorithm, Code, SIGNATURE_BYTES};
 
 /// How a code is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -31,11 +31,21 @@ const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONF
 impl Encoding {
     /// The code that a text stands for; none when the text is not written this way or is no code of the algorithm.
     pub(super) fn decode(self, algorithm: Algorithm, text: &str) -> Option<Code> {
-        Code::written(algorithm, |buffer| match self {
+        Code::written(algorithm, |buffer| self.bytes(text, buffer))
+    }
+
+    /// The signature of Ed25519 that a text stands for; none when it is none.
+    pub(super) fn signature(self, text: &str) -> Option<[u8; SIGNATURE_BYTES]> {
+        let mut signature = [0; SIGNATURE_BYTES];
+        (self.bytes(text, &mut signature)? == SIGNATURE_BYTES).then_some(signature)
+    }
+
+    fn bytes(self, text: &str, buffer: &mut [u8]) -> Option<usize> {
+        match self {
             Self::Hex => hex(text, buffer),
             Self::Base64 => BASE64.decode_slice(text, buffer).ok(),
             Self::Base64Url => BASE64_URL.decode_slice(text, buffer).ok(),
-        })
+        }
     }
 }
 

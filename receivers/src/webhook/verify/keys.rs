@@ -1,6 +1,7 @@
-//! Keys, and the codes that they make and that senders show.
+//! Keys, the codes that they make or the signatures that they check, and what senders show of both.
 
 use hmac::{Hmac, KeyInit, Mac as _};
+use ring::signature::{ED25519, UnparsedPublicKey};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha1::Sha1;
@@ -21,18 +22,27 @@ pub(crate) enum Algorithm {
     Sha512,
 }
 
-/// A secret, ready to verify with: its key schedule is worked out once.
+/// A key, ready to verify with.
 #[derive(Clone)]
-pub(super) struct Key(State);
+pub(super) enum Key {
+    /// A secret that is shared with the sender. Its key schedule is worked out once.
+    Shared(Box<Mac>),
+    /// A sender's public key of Ed25519.
+    Public([u8; PUBLIC_BYTES]),
+}
 
 /// A code in the making.
-pub(super) struct Mac(State);
-
 #[derive(Clone)]
-enum State {
+pub(super) enum Mac {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
     Sha512(Hmac<Sha512>),
+}
+
+/// Takes what is signed, piece by piece.
+pub(super) trait Feed {
+    /// Adds bytes.
+    fn update(&mut self, bytes: &[u8]);
 }
 
 /// A message authentication code. As long as its algorithm makes it; a shorter or longer one is never compared.
@@ -44,13 +54,23 @@ pub(super) struct Code {
 
 /// The longest code, of SHA-512.
 const CODE_BYTES_MAX: usize = 64;
+/// A public key of Ed25519.
+pub(super) const PUBLIC_BYTES: usize = 32;
+/// A signature of Ed25519.
+pub(super) const SIGNATURE_BYTES: usize = 64;
 
 /// A static token's digest: comparing digests tells nothing of the token's length.
 #[derive(Clone)]
 pub(super) struct Token([u8; 32]);
 
-/// Codes that a request shows: one as a rule, two while a sender changes its secret.
-pub(super) type Shown = SmallVec<[Code; 2]>;
+/// What a request shows: one code or signature as a rule, two while a sender changes its key.
+#[derive(Default)]
+pub(super) struct Shown {
+    /// Codes that a shared secret makes.
+    pub(super) codes: SmallVec<[Code; 2]>,
+    /// Signatures that a public key checks.
+    pub(super) signatures: SmallVec<[[u8; SIGNATURE_BYTES]; 1]>,
+}
 
 impl Algorithm {
     /// The length of its codes.
@@ -65,39 +85,46 @@ impl Algorithm {
 
 impl Key {
     /// A key from secret bytes of any length.
-    pub(super) fn new(algorithm: Algorithm, secret: &[u8]) -> Self {
+    pub(super) fn shared(algorithm: Algorithm, secret: &[u8]) -> Self {
         const ANY: &str = "an HMAC key may have any length (RFC 2104, section 2)";
-        Self(match algorithm {
-            Algorithm::Sha1 => State::Sha1(Hmac::new_from_slice(secret).expect(ANY)),
-            Algorithm::Sha256 => State::Sha256(Hmac::new_from_slice(secret).expect(ANY)),
-            Algorithm::Sha512 => State::Sha512(Hmac::new_from_slice(secret).expect(ANY)),
-        })
-    }
-
-    /// The code over what `feed` feeds.
-    fn code(&self, feed: &impl Fn(&mut Mac)) -> Code {
-        let mut mac = Mac(self.0.clone());
-        feed(&mut mac);
-        mac.finish()
+        Self::Shared(Box::new(match algorithm {
+            Algorithm::Sha1 => Mac::Sha1(Hmac::new_from_slice(secret).expect(ANY)),
+            Algorithm::Sha256 => Mac::Sha256(Hmac::new_from_slice(secret).expect(ANY)),
+            Algorithm::Sha512 => Mac::Sha512(Hmac::new_from_slice(secret).expect(ANY)),
+        }))
     }
 }
 
 impl Mac {
-    /// Adds bytes.
-    pub(super) fn update(&mut self, bytes: &[u8]) {
-        match &mut self.0 {
-            State::Sha1(mac) => mac.update(bytes),
-            State::Sha256(mac) => mac.update(bytes),
-            State::Sha512(mac) => mac.update(bytes),
+    fn finish(self) -> Code {
+        match self {
+            Self::Sha1(mac) => Code::of(&mac.finalize().into_bytes()),
+            Self::Sha256(mac) => Code::of(&mac.finalize().into_bytes()),
+            Self::Sha512(mac) => Code::of(&mac.finalize().into_bytes()),
         }
     }
+}
 
-    fn finish(self) -> Code {
-        match self.0 {
-            State::Sha1(mac) => Code::of(&mac.finalize().into_bytes()),
-            State::Sha256(mac) => Code::of(&mac.finalize().into_bytes()),
-            State::Sha512(mac) => Code::of(&mac.finalize().into_bytes()),
+impl Feed for Mac {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha1(mac) => mac.update(bytes),
+            Self::Sha256(mac) => mac.update(bytes),
+            Self::Sha512(mac) => mac.update(bytes),
         }
+    }
+}
+
+impl Feed for Vec<u8> {
+    fn update(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
+impl Shown {
+    /// Whether there is nothing that any key could fit.
+    pub(super) fn is_empty(&self) -> bool {
+        self.codes.is_empty() && self.signatures.is_empty()
     }
 }
 
@@ -129,12 +156,26 @@ impl Token {
     }
 }
 
-/// Which key made one of the codes over what `feed` feeds, counted from 0. Every key makes its code and every pair is
-/// compared, so that time does not tell which of them fits, or how nearly; of several that fit the first one is named.
-pub(super) fn find(keys: &[Key], shown: &[Code], feed: impl Fn(&mut Mac)) -> Option<usize> {
-    first(keys, |key| {
-        let code = key.code(&feed);
-        shown.iter().fold(Choice::from(0), |fits, shown| fits | shown.ct_eq(&code))
+/// Which key made one of the codes or signatures over what `feed` feeds, counted from 0. Every key is tried against all that is shown
+/// of its kind, so that time does not tell which of them fits, or how nearly; of several that fit the first one is named.
+pub(super) fn find(keys: &[Key], shown: &Shown, feed: impl Fn(&mut dyn Feed)) -> Option<usize> {
+    // Ed25519 goes over its message twice, so it must stand in one piece; codes are made of the pieces.
+    let mut message = Vec::new();
+    if !shown.signatures.is_empty() && keys.iter().any(|key| matches!(key, Key::Public(_))) {
+        feed(&mut message);
+    }
+    first(keys, |key| match key {
+        Key::Shared(mac) => {
+            let mut mac = Mac::clone(mac);
+            feed(&mut mac);
+            let code = mac.finish();
+            shown.codes.iter().fold(Choice::from(0), |fits, shown| fits | shown.ct_eq(&code))
+        }
+        Key::Public(key) => {
+            let key = UnparsedPublicKey::new(&ED25519, key);
+            let fits = |signature: &[u8; SIGNATURE_BYTES]| u8::from(key.verify(&message, signature).is_ok());
+            shown.signatures.iter().fold(Choice::from(0), |found, signature| found | fits(signature).into())
+        }
     })
 }
 

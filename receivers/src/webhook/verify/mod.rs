@@ -2,7 +2,7 @@
 //!
 //! All signing schemes are one recipe with different ingredients ([`Scheme`]): which header holds the signature and in what
 //! form, what is signed, under which hash. Verification works on the raw bytes, before anything is decompressed or parsed. It
-//! tries every active key against every signature without an early exit and compares in constant time. What is missing,
+//! tries every active key against every signature of its kind without an early exit and compares in constant time. What is missing,
 //! empty, repeated or malformed is refused, whoever sent it.
 //!
 //! What a verified request may be believed is what was signed: the body, and the id and the time where the scheme covers them.
@@ -24,9 +24,10 @@ use http::header::HeaderName;
 use pdata::UnixNanos;
 use pipeline::{Count, Meters};
 
-use self::keys::{Key, Shown, Token};
+use self::keys::{Feed, Key, Shown, Token};
 use self::ring::{Active, Ring};
 use self::scheme::{Scheme, TimeUnit};
+use self::signature::Entry;
 use self::template::Part;
 
 pub(crate) use self::settings::{SchemeName, VerifySettings};
@@ -157,9 +158,12 @@ impl Scheme {
         body: &[u8],
         now: UnixNanos,
     ) -> Result<Verified<'a>, Refused> {
-        let mut shown = Shown::new();
+        let mut shown = Shown::default();
         let header = single(headers, &self.header)?;
-        let inline = self.form.read(header, |text| shown.extend(self.encoding.decode(self.algorithm, text)))?;
+        let inline = self.form.read(header, |entry| match entry {
+            Entry::Code(text) => shown.codes.extend(self.encoding.decode(self.algorithm, text)),
+            Entry::Signature(text) => shown.signatures.extend(self.encoding.signature(text)),
+        })?;
         if shown.is_empty() {
             return Err(Refused::Malformed);
         }
@@ -172,10 +176,10 @@ impl Scheme {
         let free = template::free(&self.signed, id, headers)?;
 
         let active = ring.active();
-        let found = keys::find(&active.keys, &shown, |mac| {
+        let found = keys::find(&active.keys, &shown, |signed: &mut dyn Feed| {
             let mut free = free.iter();
             for part in &self.signed {
-                mac.update(match part {
+                signed.update(match part {
                     Part::Body => body,
                     Part::Timestamp => written.unwrap_or_default().as_bytes(),
                     Part::Text(text) => text.as_bytes(),

@@ -7,7 +7,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::encoding::{Encoding, base64_bytes};
-use super::keys::Algorithm;
+use super::keys::{Algorithm, Key};
+use super::ring::Made;
 use super::signature::Form;
 use super::template::Part;
 
@@ -53,12 +54,15 @@ pub(crate) enum TimeUnit {
 pub(super) enum SecretForm {
     /// Its bytes are the key.
     Plain,
-    /// Base64 of the key, `whsec_` before it or not.
+    /// Base64 of the key, `whsec_` before it or not; or that of the sender's public key, with `whpk_` before it.
     Whsec,
 }
 
 /// Default tolerance of schemes that sign a time: what the senders' own libraries use.
 pub(super) const TOLERANCE: Duration = Duration::from_secs(300);
+/// What stands before public and private keys of Standard Webhooks.
+const PUBLIC: &str = "whpk_";
+const PRIVATE: &str = "whsk_";
 
 impl Scheme {
     /// Cycles: `X-Cycles-Signature: sha256=<hex>` over the body. Neither time nor id is signed.
@@ -71,7 +75,8 @@ impl Scheme {
         Self::over_body(HeaderName::from_static("x-hub-signature-256"), "sha256=")
     }
 
-    /// Standard Webhooks 1.0.0, symmetric: `webhook-signature: v1,<base64> …` over `id.timestamp.body`.
+    /// Standard Webhooks 1.0.0: `webhook-signature: v1,<base64> …` over `id.timestamp.body`, or `v1a,<base64> …` where the sender has a
+    /// key pair of Ed25519.
     pub(super) fn standard_webhooks() -> Self {
         Self::standard(["webhook-signature", "webhook-timestamp", "webhook-id"])
     }
@@ -120,7 +125,7 @@ impl Scheme {
     fn standard([signature, timestamp, id]: [&'static str; 3]) -> Self {
         let dot = || Part::Text(".".into());
         Self {
-            form: Form::Versions("v1"),
+            form: Form::Versions { code: "v1", signature: "v1a" },
             timestamp: Some(HeaderName::from_static(timestamp)),
             id: Some(HeaderName::from_static(id)),
             signed: vec![Part::Id, dot(), Part::Timestamp, dot(), Part::Body],
@@ -138,16 +143,30 @@ impl Scheme {
 }
 
 impl SecretForm {
-    /// The bytes of a secret as its sender hands it out; never quotes it.
+    /// The key of a secret as its sender hands it out; an error never quotes it.
     ///
     /// # Errors
     /// When it is not written this way.
-    pub(super) fn bytes(self, secret: &str) -> Result<Vec<u8>, &'static str> {
+    pub(super) fn key(self, algorithm: Algorithm, secret: &str) -> Result<Made<Key>, &'static str> {
+        let public = secret.strip_prefix(PUBLIC).filter(|_| self == Self::Whsec);
+        if let Some(text) = public {
+            let bytes = base64_bytes(text).ok().and_then(|bytes| bytes.try_into().ok());
+            let bytes: [u8; _] = bytes.ok_or("the public key is not 32 bytes in base64 behind 'whpk_'")?;
+            return Ok(Made { bytes: bytes.len(), key: Key::Public(bytes) });
+        }
+        let bytes = self.bytes(secret)?;
+        Ok(Made { key: Key::shared(algorithm, &bytes), bytes: bytes.len() })
+    }
+
+    fn bytes(self, secret: &str) -> Result<Vec<u8>, &'static str> {
         if secret.is_empty() {
             return Err("the secret is empty");
         }
         match self {
             Self::Plain => Ok(secret.as_bytes().to_vec()),
+            Self::Whsec if secret.starts_with(PRIVATE) => Err(
+                "this is the key that signs, which nobody but the sender should have: its public key begins with 'whpk_'",
+            ),
             Self::Whsec => match base64_bytes(secret.strip_prefix("whsec_").unwrap_or(secret)) {
                 Ok(bytes) if bytes.is_empty() => Err("the secret is empty behind 'whsec_'"),
                 Ok(bytes) => Ok(bytes),

@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::encoding::Encoding;
-use super::keys::{Algorithm, Key, Token};
+use super::keys::{Algorithm, Token};
 use super::ring::{KEYS_MAX, Made, Make, Ring, look};
-use super::scheme::{Scheme, SecretForm, TOLERANCE, TimeUnit};
+use super::scheme::{Scheme, TOLERANCE, TimeUnit};
 use super::template::{self, Part};
 use super::{Verifier, Way};
 
@@ -20,7 +20,7 @@ use super::{Verifier, Way};
 pub(crate) struct VerifySettings {
     /// How the sender signs. Required.
     pub(crate) scheme: Option<SchemeName>,
-    /// The secret that is shared with the sender.
+    /// The secret that is shared with the sender; under `standard_webhooks` and `svix` perhaps its public key, `whpk_…`.
     pub(crate) secret: Secret,
     /// Several secrets, all of them active, for the time in which a sender changes its own. At most 8 with all others.
     pub(crate) secrets: Vec<Secret>,
@@ -52,7 +52,7 @@ pub(crate) struct VerifySettings {
 pub(crate) enum SchemeName {
     /// `X-Cycles-Signature: sha256=<hex>` over the body.
     Cycles,
-    /// `webhook-signature: v1,<base64>` over id, timestamp and body, as standardwebhooks.com says.
+    /// `webhook-signature: v1,<base64>` over id, timestamp and body, or `v1a,<base64>`, as standardwebhooks.com says.
     StandardWebhooks,
     /// The same in headers that begin with `svix-`.
     Svix,
@@ -196,7 +196,7 @@ impl Reader<'_> {
             None => {}
         }
         let (form, algorithm) = (scheme.secret, scheme.algorithm);
-        let ring = self.ring(Box::new(move |secret| key(form, algorithm, secret)), "the secret")?;
+        let ring = self.ring(Box::new(move |secret| form.key(algorithm, secret)), "the secret")?;
         Some(Way::Signed { scheme, ring })
     }
 
@@ -272,6 +272,7 @@ impl Reader<'_> {
             let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
             match make(text) {
                 Ok(made) => written.push(self.checked(&key, made, what)),
+                Err(error) if text.starts_with("wh") => self.error(&key, error, "copy it from the sender's settings"),
                 Err(error) => self.error(&key, error, "make one with: openssl rand -hex 32"),
             }
         }
@@ -320,11 +321,6 @@ impl Reader<'_> {
         let problem = self.section.error(&self.at(key), message).with_help(help);
         self.problems.push(problem);
     }
-}
-
-fn key(form: SecretForm, algorithm: Algorithm, secret: &str) -> Result<Made<Key>, &'static str> {
-    let bytes = form.bytes(secret)?;
-    Ok(Made { key: Key::new(algorithm, &bytes), bytes: bytes.len() })
 }
 
 /// A token as it can stand in a header.

@@ -1,6 +1,8 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use config::{Problems, Section};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pdata::UnixNanos;
@@ -143,6 +145,60 @@ fn the_example_of_standard_webhooks_is_believed() {
     assert_eq!(verified.signed_time, Some(UnixNanos(1_614_265_330_000_000_000)));
 }
 
+/// A key pair that openssl has made: the file with its private key, and the public one as senders hand it out.
+fn key_pair() -> (tempfile::NamedTempFile, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let openssl = |arguments: &[&str]| {
+        let done = Command::new("openssl").args(arguments).output().expect("openssl is installed");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        done.stdout
+    };
+    let path = file.path().to_str().unwrap();
+    openssl(&["genpkey", "-algorithm", "ed25519", "-out", path]);
+    let der = openssl(&["pkey", "-in", path, "-pubout", "-outform", "DER"]);
+    let public = format!("whpk_{}", STANDARD.encode(&der[der.len() - 32..]));
+    (file, public)
+}
+
+/// The headers of a request that openssl signs with a key pair.
+fn signed(private: &tempfile::NamedTempFile, body: &[u8]) -> [(&'static str, String); 3] {
+    let message = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(message.path(), [format!("msg_1.{SECONDS}.").as_bytes(), body].concat()).unwrap();
+    let done = Command::new("openssl")
+        .args(["pkeyutl", "-sign", "-rawin", "-inkey"])
+        .args([private.path(), "-in".as_ref(), message.path()])
+        .output()
+        .expect("openssl is installed");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let signature = format!("v1a,{}", STANDARD.encode(done.stdout));
+    [("webhook-id", "msg_1".to_owned()), ("webhook-timestamp", SECONDS.to_string()), ("webhook-signature", signature)]
+}
+
+#[test]
+fn what_a_key_pair_of_openssl_signs_is_believed_beside_what_a_secret_signs() {
+    let ((private, public), (other, _)) = (key_pair(), key_pair());
+    let verifier = verifier(&format!("scheme: standard_webhooks, secrets: [whsec_MDEyMzQ1Njc4OWFiY2RlZg==, {public}]"));
+    assert!(verifier.warnings().is_empty(), "{}", verifier.warnings());
+    let judge = |mut headers: [(&'static str, String); 3], more: &str, body: &[u8]| {
+        headers[2].1.push_str(more);
+        key(&verifier, &headers.each_ref().map(|(name, value)| (*name, &**value)), body)
+    };
+    let by_secret = {
+        let message = [format!("msg_1.{SECONDS}.").as_bytes(), BODY].concat();
+        let hex = openssl("sha256", b"0123456789abcdef", &message);
+        let bytes = (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap());
+        format!(" v1,{}", STANDARD.encode(bytes.collect::<Vec<_>>()))
+    };
+    assert_eq!(judge(signed(&private, BODY), "", BODY), Ok(Some(1)));
+    assert_eq!(judge(signed(&other, BODY), "", BODY), Err(Refused::Bad));
+    assert_eq!(judge(signed(&private, BODY), "", b"{}"), Err(Refused::Bad));
+    assert_eq!(judge(signed(&other, BODY), &by_secret, BODY), Ok(Some(0)), "the other kind beside it");
+    let [.., (_, again)] = signed(&private, BODY);
+    assert_eq!(judge(signed(&other, BODY), &format!(" {again}"), BODY), Ok(Some(1)), "the second of two");
+    assert_eq!(judge(signed(&private, BODY), &format!(" {again} {again}"), BODY), Err(Refused::Malformed));
+    assert_eq!(judge(signed(&private, BODY), "AAAA", BODY), Err(Refused::Malformed));
+}
+
 #[test]
 fn an_id_that_could_end_elsewhere_is_malformed() {
     // Signed for the id `a` and the time 1: what is signed reads the same with the id `a.1` and what follows as the time.
@@ -203,8 +259,6 @@ fn odd_times_are_malformed() {
 
 #[test]
 fn all_hashes_and_encodings_of_hmac_agree_with_openssl() {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
     let time = (SECONDS * 1_000).to_string();
     let message = [b"kind|v1|", time.as_bytes(), b"|", BODY].concat();
     for algorithm in ["sha1", "sha256", "sha512"] {
@@ -309,6 +363,9 @@ fn mistakes_are_told_with_their_places() {
         ("{scheme: github, secret: aaaaaaaaaaaaaaaa, algorithm: sha1}", "'algorithm' belongs to hmac"),
         ("{scheme: standard_webhooks, secret: 'whsec_!'}", "the secret is not base64"),
         ("{scheme: standard_webhooks, secret: whsec_}", "the secret is empty behind 'whsec_'"),
+        ("{scheme: standard_webhooks, secret: whpk_MDEyMw==}", "the public key is not 32 bytes in base64"),
+        ("{scheme: svix, secret: whpk_!}", "the public key is not 32 bytes in base64"),
+        ("{scheme: svix, secret: whsk_MDEyMzQ1Njc4OWFiY2RlZg==}", "this is the key that signs"),
         ("{scheme: none, secret: aaaaaaaaaaaaaaaa}", "scheme none verifies nothing, but a secret is given"),
         ("{scheme: token, secret: aaaaaaaaaaaaaaaa}", "'header' is missing: the token stands in a header"),
         ("{scheme: token, header: X-T, secret: a a}", "the token holds a space"),
