@@ -12,10 +12,11 @@
 //!           attributes: [{name: status}]
 //! ```
 //!
-//! A request goes through [`door`] (which source), [`source`] (the way of a request), [`verify`] (who signed it), [`unpack`] and
+//! A request goes through [`door`] (which source), [`source`] (the way of a request), [`verify`] (who signed it), [`body`] and
 //! [`document`] (which events are in it), the rules of [`metric`] and [`logs`] (what an event does) into the ledger, and is answered
 //! after the commit. What the ledger holds goes out by [`Emission`] and [`Spool`].
 
+pub(crate) mod body;
 mod check;
 mod counts;
 pub(crate) mod document;
@@ -30,7 +31,6 @@ pub(crate) mod reason;
 mod settings;
 mod source;
 mod term;
-pub(crate) mod unpack;
 pub(crate) mod verify;
 
 use std::path::PathBuf;

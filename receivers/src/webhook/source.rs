@@ -3,27 +3,26 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use http::HeaderMap;
-use http_body_util::BodyExt as _;
 use pdata::UnixNanos;
+use pipeline::budget::Permit;
 use pipeline::mapping::counted::{Applied, Counted, Skip, When};
 use pipeline::mapping::{Cell, Record};
-use pipeline::net::{BodyError, RequestBody};
+use pipeline::net::{Coding, RequestBody};
 use pipeline::state::{Committed, Entry, Ledger};
 use pipeline::{Clock, Fault, Meters, Refusal};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::body;
 use super::check::SourcePlan;
 use super::counts::SourceCounts;
 use super::document::{Kind, Rules};
 use super::field::{Envelope, Event};
 use super::once::Once;
 use super::reason::Reason;
-use super::unpack::Coding;
 use super::verify::{self, Verified};
 use crate::events::spool::{Backlog, Room};
 
@@ -165,13 +164,14 @@ impl Source {
             return Err(Turned { why: Reason::Rate, after: Some(RETRY) });
         }
         let kind = Kind::of(self.plan.settings.format, headers)?;
-        let coding = Coding::of(headers)?;
+        let coding = body::coding(headers)?;
         let limit = usize::try_from(self.plan.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
         let _room = self.room(&body, coding, limit)?;
-        let raw = read(body, limit).await?;
+        let raw = body::read(body, limit).await?;
         let now = self.shared.clock.wall();
         let verified = self.plan.verifier.verify(headers, &raw, now).map_err(unbelieved)?;
-        let body = coding.unpack(raw.clone(), limit)?;
+        // The room for it is taken already.
+        let (body, _) = body::unpack(coding, raw.clone(), limit, Permit::none())?;
         let envelope = self.plan.fields.envelope(&self.plan.settings.name, path, headers, now);
         let rules =
             Rules { json_fields: &self.plan.settings.json_fields, trusted: &self.plan.settings.trusted_headers };
@@ -383,33 +383,6 @@ fn unbelieved(refused: verify::Refused) -> Turned {
 /// Whether a text may be sent back to who asks: short, and nothing but text.
 pub(super) fn fit_to_echo(text: &str) -> bool {
     (1..=ECHO_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
-}
-
-/// A body of at most `limit` bytes.
-async fn read(mut body: RequestBody, limit: usize) -> Result<Bytes, Reason> {
-    if http_body::Body::size_hint(&body).lower() > limit as u64 {
-        return Err(Reason::TooLarge);
-    }
-    let (mut first, mut all) = (Bytes::new(), Vec::new());
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| match error {
-            BodyError::TooLarge { .. } => Reason::TooLarge,
-            BodyError::TooSlow => Reason::Slow,
-            BodyError::Broken(_) => Reason::Body,
-        })?;
-        let Ok(data) = frame.into_data() else { continue };
-        if first.len() + all.len() + data.len() > limit {
-            return Err(Reason::TooLarge);
-        }
-        // Most bodies are one piece and need no copy.
-        if first.is_empty() && all.is_empty() {
-            first = data;
-            continue;
-        }
-        all.extend_from_slice(&std::mem::take(&mut first));
-        all.extend_from_slice(&data);
-    }
-    Ok(if all.is_empty() { first } else { all.into() })
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::BodyExt as _;
 use pipeline::net::{RequestBody, ResponseBody, Service, full, text, unknown_path};
 use pipeline::{Batch, Budget, Clock, Count, Meters, Outlet, Receipt, Verdict};
 use sha2::{Digest as _, Sha256};
@@ -13,8 +13,8 @@ use subtle::ConstantTimeEq as _;
 
 use super::record::{self, NoRecords};
 use super::settings::Checked;
-use crate::webhook::unpack::Coding;
-use crate::webhook::verify::Refused;
+use crate::webhook::body;
+use crate::webhook::reason::Reason;
 
 /// Takes bodies and hands them on.
 #[derive(Debug)]
@@ -84,32 +84,30 @@ impl Door {
         if !self.has_required(&head.headers) {
             return text(StatusCode::UNAUTHORIZED, "the required header is missing, or has another value");
         }
-        let Ok(coding) = Coding::of(&head.headers) else {
-            return text(StatusCode::UNSUPPORTED_MEDIA_TYPE, "gzip, deflate and zstd are taken, one of them");
-        };
-        let raw = match body.collect().await {
-            Ok(body) => body.to_bytes(),
-            Err(error) => return error.response(),
-        };
-        let now = self.clock.wall();
-        match self.checked.verifier.as_ref().map(|verifier| verifier.verify(&head.headers, &raw, now)) {
-            Some(Err(Refused::Unready)) => return later("the secret cannot be read now"),
-            Some(Err(refused)) => return text(StatusCode::UNAUTHORIZED, refused.word()),
-            None | Some(Ok(_)) => {}
-        }
-        let limit = usize::try_from(self.checked.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
-        let body = match coding.unpack(raw, limit) {
-            Ok(body) => body,
-            Err(reason) => return text(reason.status(), reason.word()),
-        };
-        match record::records(&self.checked, &self.id, &head, &body, now) {
-            Ok(logs) => self.hand_on(logs).await,
-            Err(NoRecords::Empty) => text(StatusCode::BAD_REQUEST, "the body is empty"),
-            Err(NoRecords::NotJson) => text(StatusCode::BAD_REQUEST, "the body is no row of JSON documents"),
-            Err(NoRecords::TooMany) => {
+        match self.records(&head, body).await {
+            Ok(Ok(logs)) => self.hand_on(logs).await,
+            Ok(Err(NoRecords::Empty)) => text(StatusCode::BAD_REQUEST, "the body is empty"),
+            Ok(Err(NoRecords::NotJson)) => text(StatusCode::BAD_REQUEST, "the body is no row of JSON documents"),
+            Ok(Err(NoRecords::TooMany)) => {
                 text(StatusCode::PAYLOAD_TOO_LARGE, &format!("the body has more than {} records", record::RECORDS_MAX))
             }
+            Err(reason) if reason.status() == StatusCode::SERVICE_UNAVAILABLE => later(reason.word()),
+            Err(reason) => text(reason.status(), reason.word()),
         }
+    }
+
+    /// The records of a body that is believed. The body is gone when this ends, before anybody waits for their verdict.
+    async fn records(&self, head: &Parts, body: RequestBody) -> Result<Result<pdata::Logs, NoRecords>, Reason> {
+        let coding = body::coding(&head.headers)?;
+        let limit = usize::try_from(self.checked.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
+        let (raw, _held) = body::read_within(body, limit, &self.budget).await?;
+        let now = self.clock.wall();
+        if let Some(verifier) = &self.checked.verifier {
+            verifier.verify(&head.headers, &raw, now)?;
+        }
+        let permit = self.budget.take(0).map_err(|_| Reason::Overloaded)?;
+        let (body, _unpacked) = body::unpack(coding, raw, limit, permit)?;
+        Ok(record::records(&self.checked, &self.id, head, &body, now))
     }
 
     /// Sends records and waits for what becomes of them: 200 is only said when they are where they were to go.

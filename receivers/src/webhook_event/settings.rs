@@ -1,6 +1,6 @@
 //! What the user writes: the Collector's keys.
 
-use config::{ByteSize, Duration, Optional, Problem, Problems, Secret, Section};
+use config::{ByteSize, Duration, Optional, Problem, Problems, Secret, Section, Unsupported};
 use http::HeaderName;
 use pipeline::net::{Endpoint, Gates, GatesConfig, LimitsConfig, Timeouts, TlsServerConfig};
 use regex::Regex;
@@ -48,7 +48,46 @@ pub(super) struct Settings {
     pub(super) gates: Option<GatesConfig>,
     /// How many may connect.
     pub(super) limits: LimitsConfig,
+    #[schemars(skip)]
+    transport: Option<String>,
+    #[schemars(skip)]
+    dialer: Unsupported,
+    #[schemars(skip)]
+    auth: Unsupported,
+    #[schemars(skip)]
+    cors: Unsupported,
+    #[schemars(skip)]
+    include_metadata: Unsupported,
+    #[schemars(skip)]
+    include_tls_metadata: Unsupported,
+    #[schemars(skip)]
+    response_headers: Unsupported,
+    #[schemars(skip)]
+    compression_algorithms: Unsupported,
+    #[schemars(skip)]
+    read_header_timeout: Unsupported,
+    #[schemars(skip)]
+    keepalive: Unsupported,
+    #[schemars(skip)]
+    keep_alives_enabled: Unsupported,
+    #[schemars(skip)]
+    middlewares: Unsupported,
 }
+
+/// Keys of the Collector that are told apart from typing mistakes.
+pub(super) const UNSUPPORTED: [(&str, &str); 11] = [
+    ("dialer", "remove it: nothing is dialled here"),
+    ("auth", "use `gates` beside it: bearer tokens, networks, client certificates"),
+    ("cors", "remove it: pages of browsers cannot send here; they can to the receiver otlp"),
+    ("include_metadata", "use `header_attribute_regex`: headers become attributes of the records"),
+    ("include_tls_metadata", "remove it; `gates::mtls` says which certificates may send"),
+    ("response_headers", "remove it: a proxy in front can add headers"),
+    ("compression_algorithms", "remove it: gzip, zstd and deflate are taken"),
+    ("read_header_timeout", "use `read_timeout`, which is for the head"),
+    ("keepalive", "use `idle_timeout` beside it"),
+    ("keep_alives_enabled", "remove it: `idle_timeout` ends connections that nobody uses"),
+    ("middlewares", "remove it"),
+];
 
 /// The key `required_header`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -111,6 +150,18 @@ impl Default for Settings {
             tls: Optional::Absent,
             gates: None,
             limits: LimitsConfig::default(),
+            transport: None,
+            dialer: Unsupported,
+            auth: Unsupported,
+            cors: Unsupported,
+            include_metadata: Unsupported,
+            include_tls_metadata: Unsupported,
+            response_headers: Unsupported,
+            compression_algorithms: Unsupported,
+            read_header_timeout: Unsupported,
+            keepalive: Unsupported,
+            keep_alives_enabled: Unsupported,
+            middlewares: Unsupported,
         }
     }
 }
@@ -122,7 +173,7 @@ impl Checked {
     /// All problems that can be found.
     pub(super) fn of(section: &Section) -> Result<Self, Problems> {
         let settings: Settings = section.decode()?;
-        let mut problems = Problems::new();
+        let mut problems = Unsupported::problems(section, &UNSUPPORTED);
         settings.check(section, &mut problems);
         let endpoint = settings.endpoint(section).map_err(|problem| problems.push(problem)).ok();
         let gates = Gates::plan(section, "gates", settings.gates.as_ref());
@@ -161,6 +212,10 @@ impl Settings {
     }
 
     fn check(&self, section: &Section, problems: &mut Problems) {
+        if let Some(transport) = self.transport.as_ref().filter(|transport| *transport != "tcp") {
+            let what = format!("the transport {transport:?} is not supported yet");
+            problems.push(section.error("transport", what).with_help("remove it: tcp is spoken"));
+        }
         for (key, path) in [("path", &self.path), ("health_path", &self.health_path)] {
             if let Some(what) = path_problem(path) {
                 problems.push(section.error(key, what.replace("'path'", &format!("'{key}'"))));

@@ -154,11 +154,87 @@ fn what_is_wrong_is_told_in_the_collectors_words() {
     assert_eq!(warnings("endpoint: 0.0.0.0:1\nrequired_header: {key: a, value: b}"), "");
 }
 
+/// The keys of the Collector's receiver (v0.160), its own and those of its server.
+const COLLECTOR: &str = "
+path: /events
+health_path: /health_check
+read_timeout: 500ms
+write_timeout: 500ms
+required_header: {key: a, value: b}
+hmac_signature: {secret: 0123456789abcdef, header: X-Sig, prefix: 'sha256='}
+split_logs_at_newline: true
+split_logs_at_json_boundary: true
+convert_headers_to_attributes: true
+header_attribute_regex: ^x-
+endpoint: localhost:1
+transport: tcp
+dialer: {timeout: 1s}
+auth: {authenticator: basicauth, request_params: [token]}
+compression_algorithms: [gzip]
+cors: {allowed_origins: ['*'], allowed_headers: [a], exposed_headers: [b], max_age: 7200}
+idle_timeout: 1m
+include_metadata: true
+include_tls_metadata: true
+keep_alives_enabled: true
+keepalive: {enabled: true, idle_timeout: 1m}
+max_request_body_size: 20971520
+middlewares: [{id: limitermiddleware}]
+read_header_timeout: 1m
+response_headers: {X-A: b}
+tls: {cert_file: /nowhere/cert.pem, key_file: /nowhere/key.pem}
+";
+
+#[test]
+fn every_key_of_the_collector_works_or_is_told_what_to_write_instead() {
+    let mut known = 0;
+    for line in COLLECTOR.lines().filter(|line| !line.is_empty()) {
+        let key = line.split_once(':').unwrap().0;
+        let endpoint = if key == "endpoint" { "" } else { "endpoint: localhost:1\n" };
+        let section = Section::from_yaml(ID, &format!("{endpoint}{line}")).unwrap();
+        let told = Checked::of(&section).map_or_else(|problems| problems.to_string(), |_| String::new());
+        match settings::UNSUPPORTED.iter().find(|(unsupported, _)| *unsupported == key) {
+            Some((_, instead)) => assert!(told.contains("is not supported yet") && told.contains(instead), "{told}"),
+            // The files of TLS are looked for.
+            None if key == "tls" => assert!(told.contains("/nowhere/cert.pem"), "{told}"),
+            None => assert_eq!(told, "", "{line}"),
+        }
+        known += 1;
+    }
+    assert!(known > settings::UNSUPPORTED.len() + 10, "{known}");
+    let told = |yaml: &str| Checked::of(&section(yaml)).map_or_else(|problems| problems.to_string(), |_| String::new());
+    assert!(told("transport: unix").contains("the transport \"unix\" is not supported yet"));
+}
+
+#[tokio::test]
+async fn a_bomb_is_refused_and_a_body_that_memory_does_not_take_is_to_come_again() {
+    let packed = |plain: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, plain).unwrap();
+        encoder.finish().unwrap()
+    };
+    let gzip = [("content-encoding", "gzip")];
+    let (service, _inbox) = open("max_request_body_size: 1MiB");
+    let bomb = request(Method::POST, "/events", &gzip, &packed(&vec![b' '; 8 << 20]));
+    assert_eq!(send(&service, bomb).await, (StatusCode::PAYLOAD_TOO_LARGE, "too_large\n".to_owned()));
+
+    let checked = Checked::of(&section("")).unwrap();
+    let (context, (outlet, _inbox)) = (context(ID), probe());
+    let budget = pipeline::Budget::new(64 << 10);
+    let _held = budget.take(60 << 10).unwrap();
+    let door = Door::new(checked, ID.to_owned(), outlet, (context.clock, budget.clone()), &context.meters).service();
+    for (headers, body) in [(&[][..], vec![b'x'; 8 << 10]), (&gzip, packed(&vec![b'x'; 32 << 10]))] {
+        let told = send(&door, request(Method::POST, "/events", headers, &body)).await;
+        assert_eq!(told.0, StatusCode::SERVICE_UNAVAILABLE, "{}", told.1);
+    }
+    assert_eq!(budget.used(), 60 << 10, "what was refused is given back");
+}
+
 #[test]
 fn the_documentation_tells_of_every_key() {
     let page = include_str!("../../../docs/receivers/webhook_event.md");
     let schema = serde_json::to_value((FACTORY.schema)()).unwrap();
-    for key in schema["properties"].as_object().unwrap().keys() {
+    let unsupported = settings::UNSUPPORTED.iter().map(|(key, _)| (*key).to_owned());
+    for key in schema["properties"].as_object().unwrap().keys().cloned().chain(unsupported) {
         assert!(page.contains(&format!("`{key}`")), "the page does not tell of {key}");
     }
 }
