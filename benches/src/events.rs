@@ -6,7 +6,7 @@ use pdata::{Kind, Metric, SeriesTable, UnixNanos};
 use pipeline::mapping::counted::{Condition, CountAttribute, CountRule, CountRules, CountValue, Counted, Test, When};
 use pipeline::mapping::select::{Selection, Selector};
 use pipeline::state::{Entry, Ledger, LedgerOptions};
-use pipeline::{Clock, Meters};
+use pipeline::{Clock, Health, Meters};
 
 use crate::measure::{Report, best_of};
 
@@ -28,7 +28,15 @@ pub fn run() {
     report.cost("five fields found", read, "event", None);
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let (table, meters) = (SeriesTable::with_defaults(), Meters::unread());
-    let ledger = Ledger::open(folder.path(), "bench", LedgerOptions::default(), &Clock::system(), &table, &meters);
+    let ledger = Ledger::open(
+        folder.path(),
+        "bench",
+        LedgerOptions::default(),
+        &Clock::system(),
+        &table,
+        &meters,
+        &Health::default(),
+    );
     let ledger = ledger.expect("the folder is fresh");
     let mut counted =
         Counted::new(Arc::new(rules()), ledger.clone(), &meters, Vec::new()).expect("counters can be kept");

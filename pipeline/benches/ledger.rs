@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pdata::{Attributes, Identity, Kind, Metric, Number, Origin, SeriesTable, UnixNanos};
 use pipeline::state::{Entry, Ledger, LedgerOptions};
-use pipeline::{Clock, Meters};
+use pipeline::{Clock, Health, Meters};
 use tokio::time::Instant;
 
 const SPAN: Duration = Duration::from_secs(3);
@@ -121,7 +121,7 @@ fn measure_bare(parent: &Path, group: u64) -> Run {
 fn open(folder: &Path, max_series: usize) -> Ledger {
     let options = LedgerOptions { max_series, ..LedgerOptions::default() };
     let table = SeriesTable::with_defaults();
-    Ledger::open(folder, "bench", options, &Clock::system(), &table, &Meters::unread()).unwrap()
+    Ledger::open(folder, "bench", options, &Clock::system(), &table, &Meters::unread(), &Health::default()).unwrap()
 }
 
 fn measure_ledger(parent: &Path, waiters: u64) -> Run {

@@ -69,12 +69,7 @@ pub type Collected = (SourceId, u64);
 pub struct CollectionDesk {
     demands: mpsc::Receiver<Demand>,
     first: watch::Sender<Option<Arc<Vec<Collected>>>>,
-    health: Health,
 }
-
-/// Where a receiver says what keeps it from its work, such as a full disk. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct Health(watch::Sender<Option<Arc<str>>>);
 
 /// The exporter's end: one per receiver that feeds it.
 #[derive(Clone, Debug)]
@@ -85,7 +80,6 @@ pub struct CollectionPort {
     pub collects: Collects,
     demands: mpsc::Sender<Demand>,
     first: watch::Receiver<Option<Arc<Vec<Collected>>>>,
-    health: watch::Receiver<Option<Arc<str>>>,
 }
 
 /// Why a demand was not met.
@@ -108,9 +102,8 @@ impl CollectionDesk {
     pub fn pair(receiver: impl Into<Arc<str>>, collects: Collects) -> (Self, CollectionPort) {
         let (ask, demands) = mpsc::channel(DEMANDS_MAX);
         let (tell, first) = watch::channel(None);
-        let (health, ailing) = watch::channel(None);
-        let port = CollectionPort { receiver: receiver.into(), collects, demands: ask, first, health: ailing };
-        (Self { demands, first: tell, health: Health(health) }, port)
+        let port = CollectionPort { receiver: receiver.into(), collects, demands: ask, first };
+        (Self { demands, first: tell }, port)
     }
 
     /// Waits for the next demand and takes all that wait with it: one read that begins now may serve them all. Empty when no
@@ -119,12 +112,6 @@ impl CollectionDesk {
         let mut demands = Vec::new();
         self.demands.recv_many(&mut demands, DEMANDS_MAX).await;
         demands
-    }
-
-    /// Where the receiver says how it is.
-    #[must_use]
-    pub fn health(&self) -> Health {
-        self.health.clone()
     }
 
     /// Says which collections the first round made; batches of all of them have been sent.
@@ -139,26 +126,7 @@ impl CollectionDesk {
     }
 }
 
-impl Health {
-    /// Says what keeps the receiver from its work; `None`: nothing does. While something does, the agent is not ready.
-    pub fn set(&self, why: Option<&str>) {
-        self.0.send_if_modified(|known| {
-            let new = known.as_deref() != why;
-            if new {
-                *known = why.map(Into::into);
-            }
-            new
-        });
-    }
-}
-
 impl CollectionPort {
-    /// What keeps the receiver from its work, by its own word.
-    #[must_use]
-    pub fn ailing(&self) -> Option<Arc<str>> {
-        self.health.borrow().clone()
-    }
-
     /// Asks for a read now and waits until the receiver has sent it on, at most until `deadline`.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use pdata::{Kind, Metric, SeriesTable, UnixNanos};
 use pipeline::mapping::counted::{CountAttribute, CountRule, CountRules, CountValue, Counted, When};
 use pipeline::mapping::select::Selection;
 use pipeline::state::{Entry, Ledger, LedgerOptions};
-use pipeline::{Clock, Meters};
+use pipeline::{Clock, Health, Meters};
 
 #[global_allocator]
 static TALLY: tally::Tally = tally::Tally;
@@ -17,8 +17,16 @@ const EVENT: &str = r#"{"event_id":"evt_0123456789abcdef","event_type":"budget.d
 fn a_known_event_is_mapped_without_an_allocation() {
     let folder = tempfile::tempdir().unwrap();
     let (table, meters) = (SeriesTable::with_defaults(), Meters::unread());
-    let ledger =
-        Ledger::open(folder.path(), "test", LedgerOptions::default(), &Clock::system(), &table, &meters).unwrap();
+    let ledger = Ledger::open(
+        folder.path(),
+        "test",
+        LedgerOptions::default(),
+        &Clock::system(),
+        &table,
+        &meters,
+        &Health::default(),
+    )
+    .unwrap();
     let rule = |name: &str, value| CountRule {
         metric: Arc::new(Metric::new(name, Kind::COUNTER)),
         value,

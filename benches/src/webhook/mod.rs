@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use flate2::write::GzEncoder;
 use pdata::{Attributes, Identity, Kind, Metric, Number, Origin, SeriesTable};
 use pipeline::state::{Entry, Ledger, LedgerOptions};
-use pipeline::{Clock, Meters};
+use pipeline::{Clock, Health, Meters};
 
 use crate::measure::{Report, process_cpu_ns, resident_bytes};
 use crate::process::{Program, free_address, weir};
@@ -154,8 +154,9 @@ fn million(folder: &Path) {
         ..LedgerOptions::default()
     };
     let table = SeriesTable::with_defaults();
-    let ledger = Ledger::open(folder, "webhook", options, &Clock::system(), &table, &Meters::unread())
-        .expect("the disk has room");
+    let ledger =
+        Ledger::open(folder, "webhook", options, &Clock::system(), &table, &Meters::unread(), &Health::default())
+            .expect("the disk has room");
     let (origin, metric) = (Arc::<Origin>::default(), Arc::new(Metric::new("events", Kind::COUNTER)));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime can be built");
     for thousand in 0..1000 {

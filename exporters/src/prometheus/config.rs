@@ -154,7 +154,7 @@ impl Checked {
         let gates = Gates::plan(section, "gates", config.gates.as_ref());
         let gates = gates.map_err(|more| problems.extend(more)).ok();
         let (Some(endpoint), Some(gates)) = (endpoint, gates) else { return Err(problems) };
-        problems.extend(gates.review(section, &endpoint, config.tls.as_ref()));
+        problems.extend(gates.review(section, &endpoint, config.tls.as_ref(), "read what is served there"));
         if problems.has_errors() {
             return Err(problems);
         }

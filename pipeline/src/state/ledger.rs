@@ -23,6 +23,7 @@ use super::telemetry::Telemetry;
 use super::worker::{self, Worker};
 use crate::clock::Clock;
 use crate::fault::{Fault, Refusal};
+use crate::health::Health;
 use crate::meter::Meters;
 
 /// Counts events exactly once, on disk. Clones are the same ledger; the last one closes it.
@@ -120,6 +121,8 @@ impl Ledger {
     /// Opens the ledger in `folder`, which is made if need be, and reads all its series. `receiver` names it in telemetry. Blocks
     /// for as long as the reading takes: about half a second for a million series.
     ///
+    /// While the disk does not take entries, `receiver` is ill in `health`.
+    ///
     /// Contents never keep it from opening: damage is put aside, counted, and what is sound is kept.
     ///
     /// # Errors
@@ -131,6 +134,7 @@ impl Ledger {
         clock: &Clock,
         table: &Arc<SeriesTable>,
         meters: &Meters,
+        health: &Health,
     ) -> Result<Self, Fault> {
         let telemetry = Telemetry::new(meters, receiver);
         let folder = Folder::lock(folder).map_err(|fault| fault.of(receiver))?;
@@ -157,6 +161,8 @@ impl Ledger {
             doubtful: false,
             store: Some(store),
             state: tell,
+            health: health.clone(),
+            name: receiver.to_owned(),
             telemetry,
         };
         let thread = spawn(worker)
@@ -241,12 +247,6 @@ impl Ledger {
             Ok(_) => self.0.state.borrow().clone(),
             Err(_) => State::NotReady { why: "the ledger is closed".into() },
         }
-    }
-
-    /// Hears when that changes: for readiness. An error from the receiver means that the ledger is closed.
-    #[must_use]
-    pub fn watch(&self) -> watch::Receiver<State> {
-        self.0.state.clone()
     }
 
     /// How far a source has been read.

@@ -16,6 +16,7 @@ use super::store::{Books, Store};
 use super::telemetry::Telemetry;
 use crate::clock::Clock;
 use crate::fault::Refusal;
+use crate::health::Health;
 
 /// What the thread owns.
 #[derive(Debug)]
@@ -30,6 +31,9 @@ pub(super) struct Worker {
     /// `None` from a failure until the disk takes a commit again.
     pub(super) store: Option<Store>,
     pub(super) state: watch::Sender<State>,
+    pub(super) health: Health,
+    /// Who is ill when the disk fails.
+    pub(super) name: String,
     pub(super) telemetry: Telemetry,
 }
 
@@ -146,11 +150,16 @@ impl Worker {
         self.doubtful |= trouble.kind == TroubleKind::Failing;
         self.telemetry.failed.add(1);
         self.telemetry.not_ready.set(1);
-        self.state.send_replace(State::NotReady { why: trouble.to_string() });
+        self.ill(trouble);
         if trouble.is_damage() {
             // Waiting mends a disk, not a file.
             self.heal();
         }
+    }
+
+    fn ill(&self, trouble: &Trouble) {
+        self.state.send_replace(State::NotReady { why: trouble.to_string() });
+        self.health.ill(&self.name, trouble.to_string());
     }
 
     /// Tries to get to work again.
@@ -162,11 +171,12 @@ impl Worker {
                     tracing::info!(ledger = %self.folder.database().display(), "ledger commits again");
                     self.telemetry.not_ready.set(0);
                     self.state.send_replace(State::Ready);
+                    self.health.well(&self.name);
                 }
             }
             Err(trouble) => {
                 tracing::debug!(why = %trouble, "ledger still cannot be opened");
-                self.state.send_replace(State::NotReady { why: trouble.to_string() });
+                self.ill(&trouble);
             }
         }
     }
@@ -183,7 +193,7 @@ impl Worker {
             Err(trouble) => {
                 self.store = None;
                 self.doubtful |= trouble.kind == TroubleKind::Failing;
-                self.state.send_replace(State::NotReady { why: trouble.to_string() });
+                self.ill(&trouble);
                 false
             }
         }
@@ -278,6 +288,11 @@ impl Drop for Worker {
     /// However the thread ends, nobody is left waiting for it.
     fn drop(&mut self) {
         self.queue.abandon();
+        if std::thread::panicking() {
+            self.health.ill(&self.name, "the ledger's thread broke off");
+        } else {
+            self.health.well(&self.name);
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl Settings {
         let gates = Gates::plan(section, "gates", self.gates.as_ref());
         let gates = gates.map_err(|more| problems.extend(more)).ok();
         let (endpoint, gates) = endpoint.zip(gates)?;
-        problems.extend(gates.review(section, &endpoint, self.tls.as_ref()));
+        problems.extend(gates.review(section, &endpoint, self.tls.as_ref(), "send signals"));
         Some(gates)
     }
 

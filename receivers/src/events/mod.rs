@@ -6,8 +6,10 @@
 //! It never ends a series. Log records are another matter: they wait in the ledger's [`spool`] until a verdict.
 
 mod live;
+#[cfg(any(feature = "breaker", feature = "webhook"))]
+mod once;
+mod open;
 mod pages;
-mod run;
 #[cfg(any(feature = "breaker", feature = "webhook"))]
 pub(crate) mod settings;
 #[cfg(feature = "webhook")]
@@ -16,16 +18,18 @@ pub(crate) mod spool;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::collection::{Collected, CollectionDesk, Demand, Health};
+use pipeline::collection::{Collected, CollectionDesk, Demand};
 use pipeline::inbox::Port;
-use pipeline::state::{Ledger, State};
+use pipeline::state::Ledger;
 use pipeline::{BoxFuture, SourceId};
 use tokio::time::Instant;
 
 #[cfg(feature = "webhook")]
 pub(crate) use self::live::Live;
+#[cfg(any(feature = "breaker", feature = "webhook"))]
+pub(crate) use self::once::run_once;
+pub(crate) use self::open::open_ledger;
 pub(crate) use self::pages::{Sender, Ways};
-pub(crate) use self::run::{open_ledger, run_once};
 
 #[cfg(not(feature = "webhook"))]
 use self::live::Live;
@@ -80,17 +84,8 @@ impl Emission {
         Self { chore, ..self }
     }
 
-    /// Answers scrapes, and sends changes unasked, for ever, and says when the ledger does not take events. Safe to drop: what was
-    /// under way is sent again.
-    pub(crate) async fn run(&mut self, desk: Option<CollectionDesk>) {
-        let watched = desk.as_ref().map(|desk| watch(self.ledger.clone(), desk.health()));
-        tokio::select! {
-            () = async { if let Some(watched) = watched { watched.await } else { std::future::pending().await } } => {}
-            () = self.emit(desk) => {}
-        }
-    }
-
-    async fn emit(&mut self, mut desk: Option<CollectionDesk>) {
+    /// Answers scrapes, and sends changes unasked, for ever. Safe to drop: what was under way is sent again.
+    pub(crate) async fn run(&mut self, mut desk: Option<CollectionDesk>) {
         let mut due = self.sender.ways.clock.now();
         loop {
             let wait = due.saturating_duration_since(self.sender.ways.clock.now());
@@ -164,22 +159,6 @@ impl Emission {
             self.whole = Some((ports, now));
         }
         Some(self.sender.last())
-    }
-}
-
-/// Tells how the ledger is, for ever. While it takes nothing the agent is not ready.
-async fn watch(ledger: Ledger, health: Health) {
-    let mut state = ledger.watch();
-    drop(ledger);
-    loop {
-        match &*state.borrow_and_update() {
-            State::Ready => health.set(None),
-            State::NotReady { why } => health.set(Some(why)),
-        }
-        if state.changed().await.is_err() {
-            health.set(Some("the ledger is closed"));
-            std::future::pending::<()>().await;
-        }
     }
 }
 

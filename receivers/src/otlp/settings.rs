@@ -412,7 +412,7 @@ impl Port<'_> {
         let endpoint = endpoint.map_err(|problem| problems.push(problem)).ok();
         let gates = Gates::plan(section, &self.at("gates"), self.gates).map_err(|more| problems.extend(more)).ok();
         let (endpoint, gates) = (endpoint?, gates?);
-        problems.extend(gates.review(section, &endpoint, self.tls.as_ref()));
+        problems.extend(gates.review(section, &endpoint, self.tls.as_ref(), "send telemetry"));
         Some(DoorPlan {
             address: self.endpoint.to_owned(),
             tls: self.tls.as_ref().cloned(),

@@ -62,7 +62,7 @@ use self::check::{Checked, CheckedQuery, Pace};
 use self::check_singleton::{Contest, LockPlace};
 use self::schedule::{Around, Schedule};
 use self::singleton::{FileLock, Keeper, Lock, Seat};
-use crate::events::{Emission, Ways};
+use crate::events::{self, Emission, Ways};
 
 /// How often changes of what new rows add up to are sent.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
@@ -253,14 +253,10 @@ async fn ledger_in_turn(
     }
 }
 
-/// Opens the ledger where blocking is allowed, when there is a folder for it. Run once, nothing is remembered.
+/// Opens the ledger when there is a folder for it. Run once, nothing is remembered.
 async fn open_ledger(context: &BuildContext) -> Result<Option<Ledger>, Fault> {
     let Some(folder) = context.state.clone().filter(|_| !context.once) else { return Ok(None) };
-    let (id, clock) = (context.id.to_string(), context.clock.clone());
-    let (table, meters) = (context.table.clone(), context.meters.clone());
-    let open = move || Ledger::open(&folder, &id, LedgerOptions::default(), &clock, &table, &meters);
-    let opening = tokio::task::spawn_blocking(open);
-    opening.await.map_err(|error| Fault::new("opening the ledger broke off").caused_by(error))?.map(Some)
+    events::open_ledger(folder, LedgerOptions::default(), context).await.map(Some)
 }
 
 /// Queries that track have nowhere to begin in a run that remembers nothing: all of their rows would be new.

@@ -90,7 +90,7 @@ impl Checked {
         let (Some(storage), Some(endpoint), Some(gates)) = (storage, endpoint, gates) else { return Err(problems) };
         // Without gates the sources' own verification stands at the door, and says by itself where there is none.
         if settings.gates.is_some() {
-            problems.extend(gates.review(section, &endpoint, settings.tls.as_ref()));
+            problems.extend(gates.review(section, &endpoint, settings.tls.as_ref(), "send events"));
         }
         if problems.has_errors() {
             return Err(problems);

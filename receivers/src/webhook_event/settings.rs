@@ -183,7 +183,7 @@ impl Checked {
         let headers = settings.headers(section, &mut problems);
         let (Some(endpoint), Some(gates)) = (endpoint, gates) else { return Err(problems) };
         if settings.gates.is_some() {
-            problems.extend(gates.review(section, &endpoint, settings.tls.as_ref()));
+            problems.extend(gates.review(section, &endpoint, settings.tls.as_ref(), "send log records"));
         } else if !endpoint.is_loopback() && required.is_none() && settings.hmac_signature.is_none() {
             let what = format!("everybody who can reach {endpoint} may send log records");
             let help = "set hmac_signature, required_header or gates, or listen on localhost";

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use pdata::{Identity, Kind, Number, SeriesTable, Temporality};
 use pipeline::state::{Committed, Durability, Entry, Ledger, LedgerOptions, Standing, State, Tally};
 use pipeline::testing::identity;
-use pipeline::{Clock, Meters};
+use pipeline::{Clock, Health, Meters};
 
 /// How many counters the events spread over.
 const TENANTS: u64 = 7;
@@ -27,7 +27,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
     let (clock, table, meters) = (Clock::system(), SeriesTable::with_defaults(), Meters::unread());
-    let ledger = match Ledger::open(Path::new(&folder), "crash", options, &clock, &table, &meters) {
+    let ledger = match Ledger::open(Path::new(&folder), "crash", options, &clock, &table, &meters, &Health::default()) {
         Ok(ledger) => ledger,
         Err(fault) => return say(&format!("fault {fault}")),
     };

@@ -14,6 +14,7 @@ mod condition;
 mod memo;
 mod outcome;
 mod rule;
+mod time;
 
 use std::sync::Arc;
 

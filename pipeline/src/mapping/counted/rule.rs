@@ -7,7 +7,8 @@ use pdata::{Metric, Origin, UnixNanos};
 use super::attribute::CountAttribute;
 use super::condition::Condition;
 use super::outcome::Skip;
-use crate::mapping::{Record, TimeUnit, value};
+use super::time::time_in;
+use crate::mapping::{Record, TimeUnit};
 
 /// What the records of a source do.
 #[derive(Clone, Debug, Default)]
@@ -109,7 +110,7 @@ impl TimeCell {
     pub fn read<R: Record + ?Sized>(self, record: &R) -> Result<UnixNanos, Skip> {
         match record.cell(self.cell) {
             crate::mapping::Cell::Null => Err(Skip::Null),
-            cell => value::time_in(cell, self.unit).ok_or(Skip::NotATime),
+            cell => time_in(cell, self.unit).ok_or(Skip::NotATime),
         }
     }
 }

@@ -5,6 +5,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::mapping::{CellType, TimeUnit};
 use crate::state::{Committed, LedgerOptions, Standing};
 use crate::testing::lines;
@@ -29,7 +30,9 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let meters = Meters::unread();
         let table = SeriesTable::with_defaults();
-        let ledger = Ledger::open(folder.path(), "test", options, &Clock::system(), &table, &meters).unwrap();
+        let ledger =
+            Ledger::open(folder.path(), "test", options, &Clock::system(), &table, &meters, &Health::default())
+                .unwrap();
         let rules = Arc::new(CountRules { metrics, ..CountRules::default() });
         let counted = Counted::new(rules, ledger.clone(), &meters, vec![("source", "s".to_owned())]).unwrap();
         Self { counted, ledger, meters, _folder: folder }
@@ -236,8 +239,16 @@ async fn a_hostile_field_grows_neither_the_ledger_nor_the_memo() {
 fn a_metric_that_no_ledger_keeps_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (table, meters) = (SeriesTable::with_defaults(), Meters::unread());
-    let ledger =
-        Ledger::open(folder.path(), "test", LedgerOptions::default(), &Clock::system(), &table, &meters).unwrap();
+    let ledger = Ledger::open(
+        folder.path(),
+        "test",
+        LedgerOptions::default(),
+        &Clock::system(),
+        &table,
+        &meters,
+        &Health::default(),
+    )
+    .unwrap();
     let metrics = vec![rule("x", Kind::Summary, CountValue::Info)];
     let rules = Arc::new(CountRules { metrics, ..CountRules::default() });
     assert!(Counted::new(rules, ledger, &meters, Vec::new()).is_err());

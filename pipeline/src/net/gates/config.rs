@@ -82,12 +82,18 @@ pub(super) fn plan(section: &Section, path: &str, config: &GatesConfig, written:
 }
 
 /// See [`super::Gates::review`].
-pub(super) fn review(rules: &Rules, section: &Section, endpoint: &Endpoint, tls: Option<&TlsServerConfig>) -> Problems {
+pub(super) fn review(
+    rules: &Rules,
+    section: &Section,
+    endpoint: &Endpoint,
+    tls: Option<&TlsServerConfig>,
+    purpose: &str,
+) -> Problems {
     let mut problems = rules.warnings.clone();
     match rules.mode {
         Mode::Open if !endpoint.is_loopback() => problems.push(
             section
-                .warning("endpoint", format!("everybody who can reach {endpoint} may read what is served there"))
+                .warning("endpoint", format!("everybody who can reach {endpoint} may {purpose}"))
                 .with_help("set gates (token, cidrs or mtls), or listen on localhost"),
         ),
         Mode::Unmounted => problems.push(

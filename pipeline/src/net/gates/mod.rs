@@ -111,10 +111,16 @@ impl Gates {
     }
 
     /// What one should know about these gates at this door: warnings, and errors about keys that do not fit together. `tls` is
-    /// the key `tls` of the same section.
+    /// the key `tls` of the same section; `purpose` is what who comes in may do there, such as `send signals`.
     #[must_use]
-    pub fn review(&self, section: &Section, endpoint: &Endpoint, tls: Option<&TlsServerConfig>) -> Problems {
-        config::review(&self.rules, section, endpoint, tls)
+    pub fn review(
+        &self,
+        section: &Section,
+        endpoint: &Endpoint,
+        tls: Option<&TlsServerConfig>,
+        purpose: &str,
+    ) -> Problems {
+        config::review(&self.rules, section, endpoint, tls, purpose)
     }
 
     /// Gates that remember failures up to these limits and count under the name of a component.

@@ -23,7 +23,7 @@ fn plan(yaml: &str) -> Result<Gates, Problems> {
 }
 
 fn review(yaml: &str, endpoint: &str) -> String {
-    plan(yaml).unwrap().review(&section(yaml), &endpoint.parse().unwrap(), None).to_string()
+    plan(yaml).unwrap().review(&section(yaml), &endpoint.parse().unwrap(), None, "write there").to_string()
 }
 
 fn admits(gates: &Gates, peer: &str, token: &str) -> Admission {
@@ -94,7 +94,11 @@ fn a_certificate_is_missed_where_there_is_no_tls() {
 #[test]
 fn what_is_weak_or_without_effect_is_warned_of() {
     for (yaml, endpoint, part) in [
-        ("endpoint: 0.0.0.0:1", "0.0.0.0:1", "warning: prometheus::endpoint: everybody who can reach 0.0.0.0:1"),
+        (
+            "endpoint: 0.0.0.0:1",
+            "0.0.0.0:1",
+            "warning: prometheus::endpoint: everybody who can reach 0.0.0.0:1 may write there",
+        ),
         ("gates: {when_unset: open}", ":1", "everybody who can reach :1"),
         ("gates: {token: short}", "localhost:1", "gates::token: the token has 5 bytes"),
         ("gates: {}", "localhost:1", "no gate is set, so the route answers 404"),

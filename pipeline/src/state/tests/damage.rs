@@ -53,7 +53,7 @@ async fn whatever_byte_is_flipped_one_row_is_lost_at_most_and_that_is_told() {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[at] ^= 1 << (at % 11 % 8);
         std::fs::write(&path, bytes).unwrap();
-        let bench = Bench { folder, meters: Meters::unread(), options: bench.options.clone(), clock: Clock::system() };
+        let bench = Bench { folder, ..Bench::with(bench.options.clone()) };
         let ledger = bench.open();
         let lost = before.difference(&lines(&ledger)).count();
         let mut forgotten = 0;
@@ -90,7 +90,7 @@ async fn a_database_cut_off_anywhere_starts_and_keeps_what_is_left() {
         copy(bench.folder.path(), folder.path());
         let file = std::fs::File::options().write(true).open(folder.path().join("ledger.db")).unwrap();
         file.set_len(cut).unwrap();
-        let bench = Bench { folder, meters: Meters::unread(), options: bench.options.clone(), clock: Clock::system() };
+        let bench = Bench { folder, ..Bench::with(bench.options.clone()) };
         let ledger = bench.open();
         let kept = before.intersection(&lines(&ledger)).count();
         assert!(kept == before.len() || bench.count("weir_ledger_damaged_rows") > 0, "cut at {cut} was not told");
@@ -118,7 +118,7 @@ async fn damage_in_the_log_is_told_and_what_is_sound_is_kept() {
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[at] ^= 0x40;
         std::fs::write(&path, bytes).unwrap();
-        let bench = Bench { folder, meters: Meters::unread(), options: bench.options.clone(), clock: Clock::system() };
+        let bench = Bench { folder, ..Bench::with(bench.options.clone()) };
         let ledger = bench.open();
         let after = lines(&ledger);
         let lost = before.difference(&after).count();

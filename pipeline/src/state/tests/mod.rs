@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Clock;
 use crate::fault::Refusal;
+use crate::health::Health;
 use crate::meter::Meters;
 use crate::testing::identity;
 
@@ -20,6 +21,7 @@ const NOW: UnixNanos = UnixNanos(1_800_000_000_000_000_000);
 struct Bench {
     folder: TempDir,
     meters: Meters,
+    health: Health,
     options: LedgerOptions,
     clock: Clock,
 }
@@ -31,11 +33,11 @@ impl Bench {
 
     fn with(options: LedgerOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, meters: Meters::unread(), options, clock: Clock::system() }
+        Self { folder, meters: Meters::unread(), health: Health::default(), options, clock: Clock::system() }
     }
 
     fn open(&self) -> Ledger {
-        open(self.folder.path(), &self.options, &self.clock, &self.meters)
+        open(self.folder.path(), &self.options, &self.clock, &self.meters, &self.health)
     }
 
     fn count(&self, name: &str) -> u64 {
@@ -43,8 +45,8 @@ impl Bench {
     }
 }
 
-fn open(folder: &Path, options: &LedgerOptions, clock: &Clock, meters: &Meters) -> Ledger {
-    Ledger::open(folder, "webhook/test", options.clone(), clock, &SeriesTable::with_defaults(), meters).unwrap()
+fn open(folder: &Path, options: &LedgerOptions, clock: &Clock, meters: &Meters, health: &Health) -> Ledger {
+    Ledger::open(folder, "webhook/test", options.clone(), clock, &SeriesTable::with_defaults(), meters, health).unwrap()
 }
 
 fn counter(tenant: &str) -> Identity {
@@ -230,6 +232,7 @@ async fn a_second_process_is_refused_in_clear_words() {
         &bench.clock,
         &SeriesTable::with_defaults(),
         &bench.meters,
+        &bench.health,
     );
     let expected = format!("webhook/b: the ledger in {} is in use by another process", bench.folder.path().display());
     assert_eq!(second.unwrap_err().to_string(), expected);
@@ -262,9 +265,12 @@ async fn somebody_elses_lock_refuses_for_as_long_as_it_is_held() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     assert!(matches!(ledger.submit(event(&ledger, 2, "a")).await, Err(Refusal::Retry { .. })));
     assert!(matches!(ledger.state(), State::NotReady { .. }));
+    assert!(bench.health.complaint().unwrap().starts_with("webhook/test: "));
     other.execute_batch("ROLLBACK").unwrap();
-    let mut watch = ledger.watch();
-    watch.wait_for(|state| *state == State::Ready).await.unwrap();
+    while bench.health.complaint().is_some() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(ledger.state(), State::Ready);
     assert_eq!(ledger.submit(event(&ledger, 2, "a")).await, Ok(Committed::New));
     assert_eq!((sum(&ledger, "a"), bench.count("weir_ledger_quarantined")), (2, 0));
 }

@@ -374,7 +374,9 @@ async fn a_cursor_under_a_newer_token_stops_the_reading_until_the_token_is_newer
     let house = House::new(BY_ID);
     let context = context(ID);
     let options = pipeline::state::LedgerOptions::default();
-    let ledger = Ledger::open(&house.state(), ID, options, &context.clock, &context.table, &context.meters).unwrap();
+    let ledger =
+        Ledger::open(&house.state(), ID, options, &context.clock, &context.table, &context.meters, &context.health)
+            .unwrap();
     let tracking = checked(&house.yaml).queries[0].tracking.clone().unwrap();
     let mut keeper = CursorKeeper::new("events", tracking.clone(), Some(ledger.clone()));
     let step = |id| super::super::track::Step {
