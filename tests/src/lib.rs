@@ -18,7 +18,10 @@ mod process;
 mod prometheus;
 mod random;
 pub mod repository;
+pub mod rows;
 pub mod senders;
+mod server;
+pub mod sql;
 mod wait;
 mod weir;
 
@@ -27,5 +30,5 @@ pub use mariadb::MariaDb;
 pub use postgres::Postgres;
 pub use prometheus::{Prometheus, Target, Value};
 pub use random::Random;
-pub use wait::{PATIENCE, within};
+pub use wait::{PATIENCE, at_best, within};
 pub use weir::{Launch, Outcome, Weir};

@@ -1,11 +1,11 @@
 //! A MariaDB server of our own: Debian's programs, a data directory, a socket and a port that nobody else has.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::process::{free_addresses, is_root};
+use crate::server::{self, Session, make_certificates, secret_file};
 use crate::{PATIENCE, judges, within};
 
 /// A running server. It is shut down, and its files are removed, when this is dropped.
@@ -105,9 +105,7 @@ impl MariaDb {
     /// # Panics
     /// When the server does not accept them.
     pub fn execute(&self, database: &str, sql: &str) -> String {
-        let output = self.client(database, sql).output().expect("mariadb can be started");
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        server::answer(&mut self.client(database, sql), sql)
     }
 
     /// A fresh database with these tables, and a role of its name that may read them and nothing else.
@@ -124,8 +122,7 @@ impl MariaDb {
 
     /// Runs statements beside the test, until the result is dropped: for locks that are held.
     pub fn session(&self, database: &str, sql: &str) -> Session {
-        let child = self.client(database, sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Session(child.expect("mariadb can be started"))
+        Session::start(self.client(database, sql))
     }
 
     /// How many connections of a role run a statement that begins with these words, or wait for a lock for it.
@@ -154,18 +151,7 @@ impl MariaDb {
     /// # Panics
     /// When openssl or the server does not accept that.
     pub fn speak_tls(&mut self) -> PathBuf {
-        let script = "set -e
-            key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
-            openssl req -x509 $key -keyout ca.key -out ca.crt -subj /CN=authority -days 2 -addext keyUsage=keyCertSign
-            openssl req $key -keyout server.key -out server.csr -subj /CN=localhost
-            echo subjectAltName=DNS:localhost > names
-            openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out server.crt -days 2 -extfile names
-            openssl req $key -keyout client.key -out client.csr -subj /CN=weir
-            openssl x509 -req -in client.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out client.crt -days 2 -extfile names
-            chmod 600 server.key";
-        let made = Command::new("sh").args(["-c", script]).current_dir(self.folder.path()).output();
-        let made = made.expect("there is a shell");
-        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
+        make_certificates(self.folder.path());
         self.stop();
         let path = |name: &str| self.path(name);
         self.settings +=
@@ -197,10 +183,7 @@ impl MariaDb {
 
     /// Writes a file that the server may read, and nobody else.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).expect("the folder is ours");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
-        path
+        secret_file(self.folder.path(), name, text)
     }
 
     fn path(&self, name: &str) -> String {
@@ -236,15 +219,4 @@ fn literal(text: &str) -> String {
 /// Root runs a server only when it says so. Another user could not read programs that stand in root's home.
 fn user() -> Option<&'static str> {
     is_root().then_some("--user=root")
-}
-
-/// Statements that run beside the test.
-#[derive(Debug)]
-pub struct Session(Child);
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }

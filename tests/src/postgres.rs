@@ -1,11 +1,11 @@
 //! A PostgreSQL server of our own: Debian's programs, a data directory and a port that nobody else has.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use crate::process::{Process, free_addresses, is_root};
+use crate::server::{self, Session, make_certificates, secret_file};
 use crate::{PATIENCE, within};
 
 /// A running server. It is shut down, and its files are removed, when this is dropped.
@@ -106,9 +106,7 @@ impl Postgres {
     /// # Panics
     /// When the server does not accept them.
     pub fn execute(&self, database: &str, sql: &str) -> String {
-        let output = self.psql(database, sql).output().expect("psql can be started");
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        server::answer(&mut self.psql(database, sql), sql)
     }
 
     /// A fresh database with these tables, which any role may read.
@@ -146,8 +144,7 @@ impl Postgres {
 
     /// Runs statements beside the test, until the result is dropped: for locks that are held.
     pub fn session(&self, database: &str, sql: &str) -> Session {
-        let child = self.psql(database, sql).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Session(child.expect("psql can be started"))
+        Session::start(self.psql(database, sql))
     }
 
     /// A pooler in front of one database, in transaction pooling with so many connections to the server. It ends when it is dropped.
@@ -181,18 +178,10 @@ impl Postgres {
     /// # Panics
     /// When openssl or the server does not accept that.
     pub fn speak_tls(&self) -> PathBuf {
-        let script = "set -e
-            key='-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes'
-            openssl req -x509 $key -keyout ca.key -out ca.crt -subj /CN=authority -days 2 -addext keyUsage=keyCertSign
-            openssl req $key -keyout data/server.key -out server.csr -subj /CN=localhost
-            echo subjectAltName=DNS:localhost > names
-            openssl x509 -req -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -out data/server.crt -days 2 -extfile names
-            chmod 600 data/server.key";
-        let made = Command::new("sh").args(["-c", script]).current_dir(self.folder.path()).output();
-        let made = made.expect("there is a shell");
-        assert!(made.status.success(), "openssl: {}", String::from_utf8_lossy(&made.stderr));
-        for name in ["data/server.key", "data/server.crt"] {
-            self.allow_nobody(&self.folder.path().join(name));
+        make_certificates(self.folder.path());
+        for name in ["server.key", "server.crt"] {
+            let text = std::fs::read_to_string(self.folder.path().join(name)).expect("it was made just now");
+            self.file(&format!("data/{name}"), &text);
         }
         self.execute("postgres", "alter system set ssl = on");
         self.execute("postgres", "select pg_reload_conf()");
@@ -218,9 +207,7 @@ impl Postgres {
 
     /// Writes a file that the server may read, and nobody else.
     pub fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        std::fs::write(&path, text).expect("the folder is ours");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).expect("the file is ours");
+        let path = secret_file(self.folder.path(), name, text);
         self.allow_nobody(&path);
         path
     }
@@ -277,17 +264,6 @@ pub struct Pooler {
     _process: Process,
     /// Its URL, for any role.
     pub url: String,
-}
-
-/// Statements that run beside the test.
-#[derive(Debug)]
-pub struct Session(Child);
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
 }
 
 /// Where the server's programs are: Debian keeps them off the PATH, one folder a version.

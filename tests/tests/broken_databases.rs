@@ -5,51 +5,15 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 use tests::exposition::Exposition;
-use tests::{Inventory, Launch, PATIENCE, Weir, http, within};
+use tests::sql::{assert_down, scrape, up};
+use tests::{Inventory, Launch, PATIENCE, at_best, http, within};
 
 /// One query over one database, read on every scrape, with further keys of the receiver and of the query.
 fn reading(database: &Path, sql: &str, receiver: &str, query: &str) -> Launch {
-    let yaml = format!(
-        "
-receivers:
-  sql_query/judged:
-    driver: sqlite
-    datasource: ${{env:DATABASE}}
-    collection: on_scrape
-{receiver}
-    queries:
-      - sql: {sql}
-{query}
-        metrics: [{{metric_name: judged, value_column: value, attribute_columns: [name], value_type: number}}]
-exporters:
-  prometheus: {{endpoint: '${{env:WEIR_LISTEN}}'}}
-service:
-  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
-  pipelines: {{metrics: {{receivers: [sql_query/judged], exporters: [prometheus]}}}}
-"
-    );
-    Weir::run_text(&yaml).env("DATABASE", database)
+    tests::sql::reading("sqlite", database, sql, receiver, query)
 }
 
 const HARDWARE: &str = "select name, memory_gb as value from hardware where memory_gb is not null";
-
-fn scrape(weir: &Weir) -> Exposition {
-    Exposition::read(weir.scrape().text())
-}
-
-fn up(served: &Exposition) -> f64 {
-    let found: Vec<_> = served.named("weir_sql_up").collect();
-    assert_eq!(found.len(), 1, "{:?}", served.samples);
-    found[0].number()
-}
-
-/// The read fails, is seen to fail, and weir goes on.
-fn assert_down(weir: &mut Weir) {
-    let served = scrape(weir);
-    assert_eq!(up(&served), 0.0);
-    assert_eq!(served.named("judged").count(), 0, "on_failure is omit: {:?}", served.samples);
-    assert!(weir.runs());
-}
 
 #[test]
 fn a_failing_read_shows_weir_sql_up_0_and_heals() {
@@ -57,7 +21,7 @@ fn a_failing_read_shows_weir_sql_up_0_and_heals() {
     let mut weir = reading(&inventory.path(), HARDWARE, "", "").start();
     assert_eq!(up(&scrape(&weir)), 1.0);
     inventory.execute("alter table hardware rename to gone");
-    assert_down(&mut weir);
+    assert_down(&mut weir, "reading failed");
     assert!(weir.stderr().contains("hardware"), "the log names what is missing: {}", weir.stderr());
     inventory.execute("alter table gone rename to hardware");
     let served = scrape(&weir);
@@ -101,7 +65,7 @@ fn a_removed_file_is_noticed_and_found_again() {
     let away = inventory.folder().join("away.db");
     let mut weir = reading(&inventory.path(), HARDWARE, "", "").start();
     std::fs::rename(inventory.path(), &away).expect("a file can be renamed");
-    assert_down(&mut weir);
+    assert_down(&mut weir, "reading failed");
     std::fs::rename(&away, inventory.path()).expect("a file can be renamed");
     assert_eq!(up(&scrape(&weir)), 1.0);
 }
@@ -119,7 +83,7 @@ fn unreadable_files_are_told_apart() {
     std::fs::write(at("truncated.db"), &bytes[..bytes.len() / 2 + 100]).expect("writable");
     for name in ["text.db", "folder.db", "truncated.db", "missing.db"] {
         let mut weir = reading(&at(name), HARDWARE, "", "").start();
-        assert_down(&mut weir);
+        assert_down(&mut weir, "reading failed");
         assert!(weir.stderr().contains("sql_query/judged"), "{name}: the log names the receiver: {}", weir.stderr());
     }
     assert!(!at("missing.db").exists(), "a missing database is not made");
@@ -134,7 +98,7 @@ fn a_locked_database_costs_its_time_out_and_no_more() {
     inventory.execute("begin exclusive");
     let response = weir.scrape();
     assert_eq!(up(&Exposition::read(response.text())), 0.0);
-    assert!(response.took < Duration::from_secs(2), "took {:?}", response.took);
+    assert!(response.took < Duration::from_secs(8), "a scrape may take 10 s, and this one took {:?}", response.took);
     inventory.execute("rollback");
     assert_eq!(up(&scrape(&weir)), 1.0);
     assert!(weir.runs());
@@ -147,7 +111,7 @@ fn a_query_that_never_ends_is_ended() {
     let mut weir = reading(&inventory.path(), endless, "", "        timeout: 500ms").start();
     let response = weir.scrape();
     assert_eq!(up(&Exposition::read(response.text())), 0.0);
-    assert!(response.took < Duration::from_secs(2), "took {:?}", response.took);
+    assert!(response.took < Duration::from_secs(8), "a scrape may take 10 s, and this one took {:?}", response.took);
     let outcome = weir.runs().then(|| weir.stop()).expect("it runs");
     assert_eq!(outcome.code(), 0, "and it can be stopped: {}", outcome.stderr);
 }
@@ -157,8 +121,9 @@ fn a_query_without_a_time_out_ends_with_the_scrape() {
     let endless = "with recursive n(i) as (values (1) union all select i + 1 from n) select 'never' as name, count(*) as value from n";
     let inventory = Inventory::household();
     let weir = reading(&inventory.path(), endless, "", "").start();
-    let response = weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "1")]);
-    assert!(response.took < Duration::from_millis(1_500), "took {:?}", response.took);
+    at_best(Duration::from_millis(1_100), "a scrape that waits for 1 s", || {
+        weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "1")]).took
+    });
 }
 
 #[test]
@@ -166,7 +131,7 @@ fn too_many_rows_fail_the_collection_and_say_so() {
     let inventory = Inventory::household();
     let many = "with recursive n(i) as (values (1) union all select i + 1 from n where i < 1001) select 'row ' || i as name, i as value from n";
     let mut weir = reading(&inventory.path(), many, "", "        max_rows: 1000").start();
-    assert_down(&mut weir);
+    assert_down(&mut weir, "reading failed");
     assert!(weir.stderr().contains("max_rows"), "the log names the limit: {}", weir.stderr());
 }
 
@@ -175,7 +140,7 @@ fn a_cell_of_a_hundred_megabytes_costs_no_memory() {
     let inventory = Inventory::household();
     inventory.execute("insert into hardware (name, memory_gb) values (cast(zeroblob(104857600) as text), 1)");
     let mut weir = reading(&inventory.path(), HARDWARE, "", "").start();
-    assert_down(&mut weir);
+    assert_down(&mut weir, "reading failed");
     let resident = weir.resident_mib();
     assert!(resident < 64.0, "{resident:.0} MiB are resident");
 }
@@ -185,7 +150,7 @@ fn a_bomb_made_by_the_query_costs_no_memory() {
     let inventory = Inventory::household();
     let bomb = "select hex(zeroblob(400000000)) as name, 1 as value";
     let mut weir = reading(&inventory.path(), bomb, "", "        timeout: 2s").start();
-    assert_down(&mut weir);
+    assert_down(&mut weir, "reading failed");
     let resident = weir.resident_mib();
     assert!(resident < 64.0, "{resident:.0} MiB are resident");
 }
@@ -194,7 +159,7 @@ fn a_bomb_made_by_the_query_costs_no_memory() {
 fn a_missing_column_is_named_with_its_query() {
     let inventory = Inventory::household();
     let mut weir = reading(&inventory.path(), "select name from hardware", "", "").start();
-    assert_down(&mut weir);
+    assert_down(&mut weir, "reading failed");
     within(PATIENCE, "the log to name the column", || weir.stderr().contains("value").then_some(()));
 }
 
@@ -211,8 +176,7 @@ fn the_database_is_never_written_to() {
         "vacuum into 'copy.db'",
         "pragma journal_mode = wal",
     ] {
-        let quoted = format!("{sql:?}");
-        let launch = reading(&inventory.path(), &quoted, "", "");
+        let launch = reading(&inventory.path(), sql, "", "");
         // Refusing to start is as good as refusing to read.
         let mut weir = launch.start();
         assert!(scrape(&weir).named("weir_sql_up").all(|up| up.number() == 0.0), "{sql}");

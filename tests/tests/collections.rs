@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tests::exposition::Exposition;
-use tests::{Inventory, Launch, PATIENCE, Weir, http, within};
+use tests::{Inventory, Launch, PATIENCE, Weir, at_best, http, within};
 
 /// A pipeline with these receivers, their YAML indented by two.
 fn with(receivers: &str, used: &str) -> Launch {
@@ -27,7 +27,7 @@ fn the_first_answer_of_an_interval_receiver_is_whole() {
     // The query takes a moment, so that an empty body would be seen.
     let slow = "with recursive n(i) as (values (1) union all select i + 1 from n where i < 300000) select count(*) as n from n";
     let receiver = format!(
-        "  sql_query:\n    driver: sqlite\n    datasource: ${{env:DATABASE}}\n    initial_delay: 300ms\n    collection_interval: 1s\n    queries: [{{sql: '{slow}', metrics: [{{metric_name: slow, value_column: n}}]}}]"
+        "  sql_query:\n    driver: sqlite\n    datasource: ${{env:DATABASE}}\n    initial_delay: 300ms\n    collection_interval: 10s\n    queries: [{{sql: '{slow}', metrics: [{{metric_name: slow, value_column: n}}]}}]"
     );
     let inventory = Inventory::household();
     for _ in 0..3 {
@@ -85,10 +85,12 @@ fn a_slow_receiver_is_not_waited_for_past_the_scrape() {
         "  sql_query/good: {{driver: sqlite, datasource: '${{env:DATABASE}}', collection: on_scrape, queries: [{TAGS}]}}\n  sql_query/slow: {{driver: sqlite, datasource: '${{env:DATABASE}}', collection: on_scrape, queries: [{{sql: '{endless}', timeout: 1h, metrics: [{{metric_name: never, value_column: n}}]}}]}}"
     );
     let weir = with(&both, "sql_query/good, sql_query/slow").env("DATABASE", inventory.path()).start();
-    let response = weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "2")]);
-    assert!(response.took < Duration::from_millis(2_500), "took {:?}", response.took);
-    assert_eq!(response.status, 200);
-    assert_eq!(tags(&Exposition::read(response.text())), Some(1.0), "what was read in time is served");
+    at_best(Duration::from_millis(2_200), "a scrape that waits for 2 s", || {
+        let response = weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "2")]);
+        assert_eq!(response.status, 200);
+        assert_eq!(tags(&Exposition::read(response.text())), Some(1.0), "what was read in time is served");
+        response.took
+    });
 }
 
 #[test]

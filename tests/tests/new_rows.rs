@@ -3,7 +3,6 @@
 #![allow(clippy::disallowed_types, reason = "real servers live in real time")]
 #![allow(clippy::print_stdout, reason = "figures, for who runs it by hand")]
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -12,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tests::exposition::Exposition;
+use tests::rows::{missed_and_doubled, passed, random, settle, write_late};
 use tests::{MariaDb, PATIENCE, Postgres, Weir, within};
 
 /// Rounds of the race; each is one transaction of each session.
@@ -50,44 +50,6 @@ service:
     )
 }
 
-/// How often each row was passed in each way.
-fn passed(told: &Path) -> BTreeMap<String, BTreeMap<u64, u32>> {
-    let mut passed: BTreeMap<String, BTreeMap<u64, u32>> = BTreeMap::new();
-    for line in std::fs::read_to_string(told).unwrap_or_default().lines() {
-        let body = line.trim_matches('"').split(['"', '{', ' ']).next().unwrap_or_default();
-        let Some((way, id)) = body.split_once(':') else { continue };
-        let id = id.parse().unwrap_or_else(|_| panic!("{line}"));
-        *passed.entry(way.to_owned()).or_default().entry(id).or_default() += 1;
-    }
-    passed
-}
-
-/// How many of these rows were never passed, and how many more than once.
-fn missed_and_doubled(passed: &BTreeMap<u64, u32>, rows: &[u64]) -> (usize, usize) {
-    let missed = rows.iter().filter(|id| !passed.contains_key(id)).count();
-    (missed, passed.values().filter(|times| **times > 1).count())
-}
-
-/// Waits until this many rows have been passed in this way, or that is not going to happen.
-fn settle(told: &Path, ways: &[&str], rows: usize) {
-    let begun = std::time::Instant::now();
-    while begun.elapsed() < PATIENCE {
-        let passed = passed(told);
-        if ways.iter().all(|way| passed.get(*way).is_some_and(|passed| passed.len() >= rows)) {
-            // What comes twice comes soon.
-            std::thread::sleep(Duration::from_millis(300));
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-/// A cheap source of numbers that look random.
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-    *state >> 33
-}
-
 #[test]
 fn rows_that_are_committed_late_on_postgresql_are_neither_missed_nor_doubled() {
     let server = Postgres::shared();
@@ -124,26 +86,7 @@ fn rows_that_are_committed_late_on_postgresql_are_neither_missed_nor_doubled() {
     let keys = "    driver: postgres\n    datasource: ${env:DATABASE}\n    max_open_conn: 8";
     let yaml = race(keys, &queries.concat(), &told, &state);
     let weir = Weir::run_text(&yaml).env("DATABASE", server.url("postgres", "late")).start();
-    std::thread::scope(|scope| {
-        for session in 0..SESSIONS {
-            let server = &server;
-            scope.spawn(move || {
-                let mut seed = session as u64 + 1;
-                let round = |round: usize| {
-                    let mut wait = || random(&mut seed) % 12;
-                    let (before, after) = (wait(), wait());
-                    let end = if random(&mut seed).is_multiple_of(10) { "rollback" } else { "commit" };
-                    format!(
-                        "begin; select pg_sleep(0.001 * {before}); insert into t(n) values ({round}); select pg_sleep(0.001 * {after}); {end};\n"
-                    )
-                };
-                let script: String = (0..ROUNDS).map(round).collect();
-                // From a file, psql sends one statement after another: in one message, all would begin at one time.
-                let script = server.file(&format!("session{session}.sql"), &script);
-                server.execute("late", &format!("\\i {}", script.display()));
-            });
-        }
-    });
+    write_late(&server, "late", SESSIONS, ROUNDS, "insert into t(n) values ($round)");
     let ids = server.execute("late", "select id from t order by id");
     let rows: Vec<u64> = ids.lines().map(|id| id.parse().expect("an id")).collect();
     assert!(rows.len() > ROUNDS * SESSIONS / 2, "{} rows", rows.len());
@@ -262,8 +205,9 @@ fn rows_that_come_late_to_sqlite_are_met_by_an_overlap() {
     println!("{missed} of {ROUNDS} rows missed by the naive way; {doubled} sent twice because of 4 kills");
     assert!(missed > 0, "no row came late: this test shows nothing");
     assert_eq!(lost, 0, "{}", weir.stderr());
-    // A log record is delivered at least once: those of the page that a kill caught between its delivery and its commit.
-    assert!(doubled <= 40, "{doubled}");
+    // A log record is delivered at least once: those of the page that a kill caught between its delivery and its commit. Were the keys
+    // forgotten, each restart would send the hundreds of rows again that are within the overlap.
+    assert!(doubled <= ROUNDS / 4, "{doubled}");
 }
 
 /// Kills of the running agent; `WEIR_TEST_KILLS` sets another number.

@@ -5,62 +5,12 @@
 use std::time::{Duration, Instant};
 
 use tests::exposition::Exposition;
-use tests::{Inventory, Launch, PATIENCE, Postgres, Weir, http, within};
+use tests::sql::{SOON, assert_down, assert_punctual, scrape, up, values};
+use tests::{Inventory, Launch, PATIENCE, Postgres, Weir, at_best, http, within};
 
 /// One query, read on every scrape, with further keys of the receiver and of the query.
 fn reading(url: &str, sql: &str, receiver: &str, query: &str) -> Launch {
-    let yaml = format!(
-        "
-receivers:
-  sql_query/judged:
-    driver: postgres
-    datasource: ${{env:DATABASE}}
-    collection: on_scrape
-{receiver}
-    queries:
-      - sql: {sql:?}
-{query}
-        metrics: [{{metric_name: judged, value_column: value, attribute_columns: [name], value_type: number}}]
-exporters:
-  prometheus: {{endpoint: '${{env:WEIR_LISTEN}}'}}
-service:
-  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
-  pipelines: {{metrics: {{receivers: [sql_query/judged], exporters: [prometheus]}}}}
-"
-    );
-    Weir::run_text(&yaml).env("DATABASE", url)
-}
-
-fn scrape(weir: &Weir) -> Exposition {
-    Exposition::read(weir.scrape().text())
-}
-
-fn up(served: &Exposition) -> f64 {
-    let found: Vec<_> = served.named("weir_sql_up").collect();
-    assert_eq!(found.len(), 1, "{:?}", served.samples);
-    found[0].number()
-}
-
-/// The read fails, is seen to fail, weir goes on, and the log says this.
-fn assert_down(weir: &mut Weir, why: &str) {
-    let served = scrape(weir);
-    assert_eq!(up(&served), 0.0, "{:?}", served.samples);
-    assert_eq!(served.named("judged").count(), 0, "{:?}", served.samples);
-    assert!(weir.runs());
-    within(PATIENCE, why, || weir.stderr().contains(why).then_some(()));
-}
-
-/// Name and value of what is served, sorted.
-fn values(served: &Exposition) -> Vec<(String, String)> {
-    let mut found: Vec<_> =
-        served.named("judged").map(|sample| (sample.labels["name"].clone(), sample.value.clone())).collect();
-    found.sort();
-    found
-}
-
-/// How long the last read took, as weir says.
-fn took(served: &Exposition) -> f64 {
-    served.named("weir_sql_duration_seconds").next().expect("it is served").number()
+    tests::sql::reading("postgres", url, sql, receiver, query)
 }
 
 const TYPES: &str = "
@@ -231,17 +181,17 @@ fn a_sleep_of_30_s_ends_at_a_deadline_of_300_ms_and_on_the_server_too() {
     server.database("slow", "");
     let sleeps = "select 'x' as name, 1 as value from (select pg_sleep(30)) s";
     let mut weir = reading(&server.url("postgres", "slow"), sleeps, "", "        timeout: 300ms").start();
-    for _ in 0..3 {
-        let begun = Instant::now();
-        let served = scrape(&weir);
-        let (waited, took) = (begun.elapsed(), took(&served));
-        assert!((0.27..0.33).contains(&took), "the read took {took} s, the scrape {waited:?}");
-    }
+    assert_punctual(&weir);
     assert_down(&mut weir, "the time was up before the query was (timeout)");
     let asleep = "select count(*) from pg_stat_activity where query like '%pg_sleep(30)%' and pid <> pg_backend_pid() and state = 'active'";
-    within(Duration::from_secs(2), "the end on the server", || (server.execute("slow", asleep) == "0").then_some(()));
-    let connections = "select count(*) from pg_stat_activity where application_name = 'weir' and datname = 'slow'";
-    assert_eq!(server.execute("slow", connections), "1", "the connection outlives the time-out");
+    within(SOON, "the end on the server", || (server.execute("slow", asleep) == "0").then_some(()));
+    let connections = "select pid from pg_stat_activity where application_name = 'weir' and datname = 'slow'";
+    // But where the server's word comes so late that weir gave up first.
+    within(PATIENCE, "a connection that outlives a time-out", || {
+        let before = server.execute("slow", connections);
+        scrape(&weir);
+        (before.parse::<u32>().is_ok() && server.execute("slow", connections) == before).then_some(())
+    });
 }
 
 #[test]
@@ -255,10 +205,9 @@ fn a_lock_is_waited_for_until_the_deadline_and_named() {
     let held =
         "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 't'::regclass";
     within(PATIENCE, "the lock", || (server.execute("locks", held) == "1").then_some(()));
-    let served = scrape(&weir);
-    assert!((0.27..0.33).contains(&took(&served)), "it took {} s", took(&served));
+    assert_punctual(&weir);
     assert_down(&mut weir, "a table stayed locked by another session until the deadline");
-    server.execute("locks", "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)%' and pid <> pg_backend_pid()");
+    server.execute("locks", "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)%' and datname = 'locks' and pid <> pg_backend_pid()");
     drop(holder);
     within(PATIENCE, "reading again", || (up(&scrape(&weir)) == 1.0).then_some(()));
 }
@@ -269,13 +218,18 @@ fn a_lock_that_is_let_go_in_time_costs_nothing_but_time() {
     server.database("patient", "create table t(name text, value int); insert into t values ('a', 1)");
     let url = server.url("postgres", "patient");
     let weir = reading(&url, "select name, value from t", "", "        timeout: 8s").start();
-    let holder = server.session("patient", "begin; lock table t in access exclusive mode; select pg_sleep(1.5)");
+    let holder = server.session("patient", "begin; lock table t in access exclusive mode; select pg_sleep(60)");
     let held =
         "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = 't'::regclass";
     within(PATIENCE, "the lock", || (server.execute("patient", held) == "1").then_some(()));
-    let served = scrape(&weir);
+    let address = weir.address;
+    let scraping = std::thread::spawn(move || http::get(address, "/metrics", &[http::TEXT]).expect("weir answers"));
+    let waits = "select count(*) from pg_locks where not granted and relation = 't'::regclass";
+    within(PATIENCE, "the read to wait", || (server.execute("patient", waits) == "1").then_some(()));
+    server.execute("patient", "select pg_terminate_backend(pid) from pg_stat_activity where query like '%pg_sleep(60)%' and datname = 'patient' and pid <> pg_backend_pid()");
+    let response = scraping.join().expect("a scrape does not panic");
+    let served = Exposition::read(response.text());
     assert_eq!((up(&served), values(&served).len()), (1.0, 1), "{}", weir.stderr());
-    assert!(took(&served) > 0.3, "it was waited for, {} s", took(&served));
     drop(holder);
 }
 
@@ -285,10 +239,11 @@ fn a_scrape_that_gives_up_early_stops_the_query_on_the_server() {
     server.database("early", "");
     let sleeps = "select 'x' as name, 1 as value from (select pg_sleep(31)) s";
     let weir = reading(&server.url("postgres", "early"), sleeps, "", "").start();
-    let response = weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "1")]);
-    assert!(response.took < Duration::from_millis(1_100), "took {:?}", response.took);
+    at_best(Duration::from_millis(1_100), "a scrape that waits for 1 s", || {
+        weir.get(&[http::TEXT, ("X-Prometheus-Scrape-Timeout-Seconds", "1")]).took
+    });
     let asleep = "select count(*) from pg_stat_activity where query like '%pg_sleep(31)%' and pid <> pg_backend_pid() and state = 'active'";
-    within(Duration::from_secs(2), "the end on the server", || (server.execute("early", asleep) == "0").then_some(()));
+    within(SOON, "the end on the server", || (server.execute("early", asleep) == "0").then_some(()));
 }
 
 #[test]
@@ -315,10 +270,8 @@ service:
     within(PATIENCE, "the query", || (server.execute("stopping", asleep) == "1").then_some(()));
     let begun = Instant::now();
     assert_eq!(weir.stop().code(), 0);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
-    within(Duration::from_secs(2), "the end on the server", || {
-        (server.execute("stopping", asleep) == "0").then_some(())
-    });
+    within(SOON, "the end on the server", || (server.execute("stopping", asleep) == "0").then_some(()));
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
 
 #[test]

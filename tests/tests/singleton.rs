@@ -156,7 +156,7 @@ fn who_is_frozen_past_its_lease_sends_nothing_when_it_wakes() {
     let server = Postgres::shared();
     server.database("frozen", "");
     // Slow, so that agents are frozen in the middle of a read.
-    let slow = "select (extract(epoch from clock_timestamp()) * 1000)::bigint as at, pg_sleep(0.4)::text as slept";
+    let slow = "select (extract(epoch from clock_timestamp()) * 1000)::bigint as at, pg_sleep(0.8)::text as slept";
     let pair = Pair::new(&db_lock(&server.url("postgres", "frozen")), slow);
     let mut agents = [pair.start("one"), pair.start("two")];
     let running = "select count(*) from pg_stat_activity where datname = 'frozen' and state = 'active' and query like '%pg_sleep%' and \
@@ -243,6 +243,7 @@ receivers:
       - sql: {sql:?}
         tracking_column: {{name: id, type: int}}
         tracking_start_value: 0
+        max_rows: 2000
         logs: [{{body_column: note}}]
         metrics: [{{metric_name: jobs_total, new_rows: count, attribute_columns: [kind]}}]
 exporters:
@@ -265,6 +266,13 @@ impl Agent {
     /// The counter of new rows, if it shows one.
     fn counted(&self) -> Option<f64> {
         Exposition::read(self.weir.scrape().text()).value("jobs_total", &[("kind", "backup")])
+    }
+
+    /// The highest row that it has sent.
+    fn last_row(&self) -> f64 {
+        let mut rows = BTreeMap::new();
+        self.sent_rows(&mut rows);
+        rows.last_key_value().map_or(0.0, |(id, _)| *id as f64)
     }
 
     /// How often it has sent each row as a log record.
@@ -297,18 +305,19 @@ fn counters_of_new_rows_stay_exact_when_agents_take_over() {
         written += rows;
         written as f64
     };
-    write(1000);
+    let mut known = write(1000);
     let (mut leader, mut other) = who_counts(pair.start("one"), pair.start("two"));
     let mut killed_reading = 0;
     for round in 0..3 {
         assert_eq!(other.counted(), None, "round {round}: both read");
-        // Killed while it reads, and while rows come.
+        // Killed while it reads, and while rows come: ten reads at least, of which the first has sent something.
         let large = write(20_000);
-        std::thread::sleep(Duration::from_millis(150));
-        killed_reading += usize::from(leader.counted() < Some(large));
+        within(PATIENCE, "the first of the new rows", || (leader.last_row() > known).then_some(()));
         leader.weir.signal("KILL");
+        killed_reading += usize::from(leader.last_row() < large);
         let all = write(7);
         within(PATIENCE, "the take-over", || (other.counted() == Some(all)).then_some(()));
+        known = all;
         assert!(other.weir.stderr().contains("another agent has the ledger"), "{}", other.weir.stderr());
         (leader, other) = (other, pair.start(&format!("round {round}")));
     }

@@ -103,7 +103,6 @@ queries:
 async fn nothing_is_run() {
     // A billion rows would take minutes.
     let endless = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1000000000) select sum(i) as s from n";
-    let started = tokio::time::Instant::now();
+    // Were it run, the time that asking may take would be up, and that would be said.
     assert_eq!(said(&one(endless, "value_column: s")).await, [] as [&str; 0]);
-    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
 }
