@@ -66,25 +66,19 @@ pub(crate) fn open(checked: &Checked, target: &Target, clock: Clock) -> Arc<dyn 
             clock,
         )),
         #[cfg(feature = "sql-postgres")]
-        Database::Postgres(dsn) => {
-            let setup = super::postgres::Setup {
-                dsn: (**dsn).clone(),
-                session: checked.session.clone(),
-                max_cell_bytes: checked.max_cell_bytes,
-                connections: checked.connections,
-            };
-            Arc::new(super::postgres::open(setup, clock))
-        }
+        Database::Postgres(dsn) => Arc::new(super::postgres::open(setup(checked, &**dsn), clock)),
         #[cfg(feature = "sql-mysql")]
-        Database::MySql(dsn) => {
-            let setup = super::mysql::Setup {
-                dsn: (**dsn).clone(),
-                session: checked.session.clone(),
-                max_cell_bytes: checked.max_cell_bytes,
-                connections: checked.connections,
-            };
-            Arc::new(super::mysql::open(setup, clock))
-        }
+        Database::MySql(dsn) => Arc::new(super::mysql::open(setup(checked, &**dsn), clock)),
+    }
+}
+
+#[cfg(feature = "sql-server")]
+fn setup<Dsn: Clone>(checked: &Checked, dsn: &Dsn) -> super::server::Setup<Dsn> {
+    super::server::Setup {
+        dsn: dsn.clone(),
+        session: checked.session.clone(),
+        max_cell_bytes: checked.max_cell_bytes,
+        connections: checked.connections,
     }
 }
 

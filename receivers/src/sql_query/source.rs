@@ -19,11 +19,7 @@ pub(crate) trait Source: Send + Sync {
     fn read(&self, job: Job) -> BoxFuture<'static, Vec<Done>>;
 
     /// Asks what statements would give, and runs none of them: for `weir validate --connect`. The future must end within `time`.
-    fn describe(&self, _statements: Vec<Arc<str>>, _time: Duration) -> BoxFuture<'static, Description> {
-        Box::pin(async {
-            Err(ReadError::new(Reason::Unavailable, "this driver tells nothing of statements that do not run"))
-        })
-    }
+    fn describe(&self, statements: Vec<Arc<str>>, time: Duration) -> BoxFuture<'static, Description>;
 
     /// A lock of this name in the database, whose holder is believed for `lease` after it was last heard; `None` where there is no
     /// such thing. It has a connection of its own.

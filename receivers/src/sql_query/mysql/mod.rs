@@ -27,7 +27,7 @@ use tokio::time::Instant;
 
 use self::connection::Connection;
 use self::error::Trouble;
-use super::server::{Pooled, Server};
+use super::server::{Pooled, Server, Setup};
 
 pub(crate) use dsn::Dsn;
 pub(crate) use statement::check_session;
@@ -35,25 +35,14 @@ pub(crate) use statement::check_session;
 /// The driver.
 pub(crate) type MySql = Pooled<MySqlServer>;
 
-/// How a driver is set up.
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    pub(crate) dsn: Dsn,
-    /// Statements at the beginning of each transaction, in the user's words.
-    pub(crate) session: Vec<Box<str>>,
-    pub(crate) max_cell_bytes: u64,
-    /// Connections at most.
-    pub(crate) connections: usize,
-}
-
 /// A server of MySQL or MariaDB.
 pub(crate) struct MySqlServer {
-    setup: Setup,
+    setup: Setup<Dsn>,
     shown: String,
 }
 
 /// A driver that connects when it is first asked to read.
-pub(crate) fn open(setup: Setup, clock: Clock) -> MySql {
+pub(crate) fn open(setup: Setup<Dsn>, clock: Clock) -> MySql {
     let connections = setup.connections;
     let shown = setup.dsn.shown();
     Pooled::new(MySqlServer { setup, shown }, connections, clock)

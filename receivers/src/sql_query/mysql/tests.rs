@@ -1,6 +1,8 @@
 //! Servers that lie. What a real one does is tested in `tests/tests/mariadb.rs`; what MySQL does and MariaDB does not, its log-in,
 //! here too.
 
+mod hostile;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,6 +161,19 @@ async fn read_from(lines: Lines, datasource: &str, timeout: Duration) -> Read {
     });
     let setup = Setup { dsn: dsn.unwrap(), session: Vec::new(), max_cell_bytes: 1 << 16, connections: 1 };
     let driver = open(setup, Clock::system());
+    let intake = Box::new(wanting());
+    let work = Work { sql: "select v from t".into(), timeout, parameters: Arc::new([]), intake };
+    let deadline = Instant::now() + Duration::from_secs(5);
+    let Done { intake, result, .. } =
+        driver.read(Job { works: vec![work], snapshot: true, deadline }).await.remove(0);
+    driver.close().await;
+    server.abort();
+    let heard = std::mem::take(&mut *heard.lock().unwrap());
+    Read { result, rows: intake.mapper.counts().records, heard }
+}
+
+/// What wants a column `v`, as a number, of 100 rows at most.
+fn wanting() -> Intake {
     let rule = MetricRule {
         metric: Arc::new(Metric::new("x", Kind::Gauge)),
         value: ValueRule::Number { column: "v".into(), read: ValueType::Number, null: OnNull::Omit },
@@ -169,16 +184,8 @@ async fn read_from(lines: Lines, datasource: &str, timeout: Duration) -> Read {
         start: StartRule::Unset,
         on_duplicate: OnDuplicate::Last,
     };
-    let rules = Arc::new(MapperRules { metrics: vec![rule], max_records: 100, ..MapperRules::default() });
-    let table = SeriesTable::with_defaults();
-    let intake = Box::new(Intake::new(rules, Arc::new([]), table, UnixNanos(1)));
-    let work = Work { sql: "select v from t".into(), timeout, parameters: Arc::new([]), intake };
-    let deadline = Instant::now() + Duration::from_secs(5);
-    let Done { intake, result, .. } = driver.read(Job { works: vec![work], snapshot: true, deadline }).await.remove(0);
-    driver.close().await;
-    server.abort();
-    let heard = std::mem::take(&mut *heard.lock().unwrap());
-    Read { result, rows: intake.mapper.counts().records, heard }
+    let rules = MapperRules { metrics: vec![rule], max_records: 100, ..MapperRules::default() };
+    Intake::new(Arc::new(rules), Arc::new([]), SeriesTable::with_defaults(), UnixNanos(1))
 }
 
 const PLAIN: &str = "a:secret@tcp(127.0.0.1:PORT)/x?tls=false";
@@ -446,7 +453,7 @@ async fn silence_ends_at_the_deadline() {
         let error = read.result.expect_err("nobody answers");
         assert_eq!(error.reason, Reason::Timeout, "{at}: {}", error.why);
         let took = began.elapsed();
-        assert!(took > Duration::from_millis(290) && took < Duration::from_millis(2_500), "{at}: {took:?}");
+        assert!(took > Duration::from_millis(290) && took < Duration::from_secs(10), "{at}: {took:?}");
     }
 }
 

@@ -3,15 +3,13 @@
 use std::ops::Range;
 
 use pipeline::net::client::Io;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::error::Trouble;
+use crate::sql_query::server::Inflow;
 
 /// A byte stream, cut into packets.
 pub(super) struct Wire {
-    stream: Box<dyn Io>,
-    buffer: Vec<u8>,
-    unread: Range<usize>,
+    inflow: Inflow,
     /// A row of several packets, put together.
     joined: Vec<u8>,
     /// Of the next packet, whoever sends it. Each command begins at 0.
@@ -21,9 +19,6 @@ pub(super) struct Wire {
     /// What needs no answer and goes out with the next command.
     unsent: Vec<u8>,
 }
-
-/// What is read at once. A large result fills it; a small one leaves most of it untouched, so the system never gives it memory.
-const CHUNK: usize = 64 << 10;
 
 /// No packet but a row needs more: a column's definition has six names of 256 bytes, an error 512 characters.
 const MAX_PACKET: usize = 64 << 10;
@@ -39,15 +34,7 @@ pub(super) const ERROR: u8 = 0xff;
 
 impl Wire {
     pub(super) fn new(stream: Box<dyn Io>, max_row: usize) -> Self {
-        Self {
-            stream,
-            buffer: vec![0; CHUNK],
-            unread: 0..0,
-            joined: Vec::new(),
-            sequence: 0,
-            max_row,
-            unsent: Vec::new(),
-        }
+        Self { inflow: Inflow::new(stream), joined: Vec::new(), sequence: 0, max_row, unsent: Vec::new() }
     }
 
     /// Sends a command.
@@ -67,8 +54,7 @@ impl Wire {
     pub(super) async fn reply(&mut self, payload: &[u8]) -> Result<(), Trouble> {
         self.frame(payload);
         let packets = std::mem::take(&mut self.unsent);
-        self.stream.write_all(&packets).await?;
-        Ok(self.stream.flush().await?)
+        Ok(self.inflow.send(&packets).await?)
     }
 
     fn frame(&mut self, payload: &[u8]) {
@@ -83,7 +69,7 @@ impl Wire {
     /// The next packet, which is no row.
     pub(super) async fn next(&mut self) -> Result<&[u8], Trouble> {
         match self.packet(0, MAX_PACKET).await {
-            Ok((body, true)) => Ok(&self.buffer[body]),
+            Ok((body, true)) => Ok(self.inflow.at(body)),
             Ok((_, false)) | Err(Trouble::LargeRow(_)) => {
                 Err(Trouble::Protocol("a packet is larger than 64 KiB and no row"))
             }
@@ -95,31 +81,35 @@ impl Wire {
     pub(super) async fn row(&mut self) -> Result<&[u8], Trouble> {
         let (body, whole) = self.packet(0, self.max_row).await?;
         if whole {
-            return Ok(&self.buffer[body]);
+            return Ok(self.inflow.at(body));
         }
         self.joined.clear();
-        self.joined.extend_from_slice(&self.buffer[body]);
+        self.joined.extend_from_slice(self.inflow.at(body));
         loop {
             let (body, whole) = self.packet(self.joined.len(), self.max_row).await?;
-            self.joined.extend_from_slice(&self.buffer[body]);
+            self.joined.extend_from_slice(self.inflow.at(body));
             if whole {
                 return Ok(&self.joined);
             }
         }
     }
 
+    /// Bytes of memory that it holds.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> usize {
+        self.inflow.held() + self.joined.capacity() + self.unsent.capacity()
+    }
+
     /// Gives memory back that a large row took. What was not read yet is kept.
     pub(super) fn relax(&mut self) {
         self.joined = Vec::new();
-        if self.buffer.len() > CHUNK && self.unread.is_empty() {
-            (self.buffer, self.unread) = (vec![0; CHUNK], 0..0);
-        }
+        self.inflow.relax();
     }
 
     /// The stream again, to speak TLS on it; `None` when something has come behind what was read, which would be taken for what
     /// the server says under TLS.
     pub(super) fn into_stream(self) -> Option<Box<dyn Io>> {
-        self.unread.is_empty().then_some(self.stream)
+        self.inflow.into_stream()
     }
 
     /// Goes on with the numbers of another wire.
@@ -139,39 +129,24 @@ impl Wire {
     /// Where the next packet's body stands, and whether it ends there. `before`: bytes that it continues; `most`: together.
     async fn packet(&mut self, before: usize, most: usize) -> Result<(Range<usize>, bool), Trouble> {
         self.fill(HEAD).await?;
-        let head = &self.buffer[self.unread.start..][..HEAD];
+        let head = self.inflow.unread();
         let (length, sequence) =
             (usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16, head[3]);
         if before + length > most {
             return Err(Trouble::LargeRow(before + length));
         }
         self.fill(HEAD + length).await?;
-        let start = self.unread.start + HEAD;
-        self.unread.start = start + length;
+        let body = self.inflow.take(HEAD, length);
         // One that ends an idle connection is numbered as if it were a question.
-        if sequence != self.sequence && self.buffer[start..].first() != Some(&ERROR) {
+        if sequence != self.sequence && self.inflow.at(body.clone()).first() != Some(&ERROR) {
             return Err(Trouble::Protocol("a packet is out of order"));
         }
         self.sequence = sequence.wrapping_add(1);
-        Ok((start..start + length, length < LONGEST))
+        Ok((body, length < LONGEST))
     }
 
     /// Reads on, until at least `wanted` bytes are there.
     async fn fill(&mut self, wanted: usize) -> Result<(), Trouble> {
-        if self.buffer.len() - self.unread.start < wanted || self.unread.is_empty() {
-            self.buffer.copy_within(self.unread.clone(), 0);
-            self.unread = 0..self.unread.len();
-            if self.buffer.len() < wanted {
-                self.buffer.resize(wanted, 0);
-            }
-        }
-        while self.unread.len() < wanted {
-            let read = self.stream.read(&mut self.buffer[self.unread.end..]).await?;
-            if read == 0 {
-                return Err(Trouble::Closed);
-            }
-            self.unread.end += read;
-        }
-        Ok(())
+        if self.inflow.fill(wanted).await? { Ok(()) } else { Err(Trouble::Closed) }
     }
 }

@@ -9,7 +9,7 @@ use config::Secret;
 use pipeline::net::client::{LateTls, TlsClientConfig};
 
 use crate::sql_query::check_database::Place;
-use crate::sql_query::server::{Host, Mistake, Password, SslMode, decode};
+use crate::sql_query::server::{Host, Mistake, Password, SslMode, decode, shown};
 
 /// A database and how to get in.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,11 +67,7 @@ impl Dsn {
 
     /// As messages name it: without a password.
     pub(crate) fn shown(&self) -> String {
-        match self.hosts.first() {
-            Some(Host::Tcp(host, port)) => format!("{host}:{port}/{}", self.database),
-            Some(Host::Unix(path)) => format!("{}/{}", path.display(), self.database),
-            None => self.database.clone(),
-        }
+        shown(&self.hosts, &self.database)
     }
 }
 

@@ -22,34 +22,23 @@ use tokio::time::Instant;
 
 use self::connection::Connection;
 use self::error::Trouble;
-use super::server::{Pooled, Server};
+use super::server::{Pooled, Server, Setup};
 
 pub(crate) use dsn::Dsn;
 
 /// The driver.
 pub(crate) type Postgres = Pooled<PostgresServer>;
 
-/// How a driver is set up.
-#[derive(Clone, Debug)]
-pub(crate) struct Setup {
-    pub(crate) dsn: Dsn,
-    /// Statements at the beginning of each transaction, in the user's words.
-    pub(crate) session: Vec<Box<str>>,
-    pub(crate) max_cell_bytes: u64,
-    /// Connections at most.
-    pub(crate) connections: usize,
-}
-
 /// A PostgreSQL server.
 pub(crate) struct PostgresServer {
-    setup: Setup,
+    setup: Setup<Dsn>,
     /// `session`, each ready to stand in the transaction.
     session: Vec<String>,
     shown: String,
 }
 
 /// A driver that connects when it is first asked to read.
-pub(crate) fn open(setup: Setup, clock: Clock) -> Postgres {
+pub(crate) fn open(setup: Setup<Dsn>, clock: Clock) -> Postgres {
     let connections = setup.connections;
     let session = setup.session.iter().map(|statement| session::local(statement)).collect();
     let shown = setup.dsn.shown();

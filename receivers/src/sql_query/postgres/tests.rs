@@ -168,7 +168,7 @@ async fn silence_ends_at_the_deadline() {
         let error = result.expect_err("nobody answers");
         assert_eq!(error.reason, Reason::Timeout, "{}", error.why);
         let took = began.elapsed();
-        assert!(took > Duration::from_millis(290) && took < Duration::from_millis(2_500), "{at}: {took:?}");
+        assert!(took > Duration::from_millis(290) && took < Duration::from_secs(10), "{at}: {took:?}");
     }
 }
 

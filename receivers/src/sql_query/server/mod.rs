@@ -1,6 +1,7 @@
 //! What the drivers of servers share: connections that are bounded and kept, deadlines that hold on both sides, back-off, and
 //! what goes wrong. A driver brings its protocol.
 
+mod inflow;
 mod lock_key;
 mod place;
 mod pool;
@@ -15,9 +16,11 @@ use tokio::time::Instant;
 
 use super::describe::Described;
 use super::intake::Intake;
+use super::source::{ReadError, Reason};
 
+pub(crate) use inflow::Inflow;
 pub(crate) use lock_key::lock_key;
-pub(crate) use place::{Host, Mistake, Password, decode};
+pub(crate) use place::{Host, Mistake, Password, decode, shown};
 pub(crate) use pool::Pooled;
 pub(crate) use tls::SslMode;
 pub(crate) use trouble::{Said, TIME_UP, Trouble, unavailable};
@@ -40,6 +43,17 @@ pub(crate) trait Server: Send + Sync + 'static {
 
     /// Asks the server to end what a connection is doing, over a connection of its own.
     fn cancel(&self, key: &KeyOf<Self>) -> impl Future<Output = Result<(), TroubleOf<Self>>> + Send;
+}
+
+/// How a driver is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup<Dsn> {
+    pub(crate) dsn: Dsn,
+    /// Statements at the beginning of each transaction, in the user's words.
+    pub(crate) session: Vec<Box<str>>,
+    pub(crate) max_cell_bytes: u64,
+    /// Connections at most.
+    pub(crate) connections: usize,
 }
 
 /// A connection with somebody logged in: a transaction that only reads, and the queries in it.
@@ -125,4 +139,10 @@ impl Limits {
     pub(crate) fn differs(self, set: Self) -> bool {
         self.statement_ms.abs_diff(set.statement_ms) > set.statement_ms / 50
     }
+}
+
+/// A statement does something that only its running would show.
+pub(crate) fn does_more(what: &str) -> ReadError {
+    let why = format!("the statement does more than read this database, which is all it may do: {what}");
+    ReadError::new(Reason::Statement, why)
 }

@@ -63,3 +63,12 @@ pub(crate) fn decode(text: &str) -> Option<Cow<'_, str>> {
     }
     String::from_utf8(bytes).ok().map(Cow::Owned)
 }
+
+/// A database as messages name it: without a password.
+pub(crate) fn shown(hosts: &[Host], database: &str) -> String {
+    match hosts.first() {
+        Some(Host::Tcp(host, port)) => format!("{host}:{port}/{database}"),
+        Some(Host::Unix(path)) => format!("{}/{database}", path.display()),
+        None => database.to_owned(),
+    }
+}

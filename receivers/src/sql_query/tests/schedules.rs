@@ -8,6 +8,7 @@ use pipeline::mapping::Cell;
 use pipeline::{Budget, Clock};
 use tokio::time::Instant;
 
+use super::super::describe::{Answers, Description};
 use super::super::source::{Done, Job, ReadError, Reason, Source, Work};
 use super::*;
 
@@ -35,6 +36,10 @@ impl Source for Arc<Script> {
             }
             done
         })
+    }
+
+    fn describe(&self, _: Vec<Arc<str>>, _: Duration) -> BoxFuture<'static, Description> {
+        Box::pin(async { Ok(Answers::default()) })
     }
 
     fn close(&self) -> BoxFuture<'static, ()> {

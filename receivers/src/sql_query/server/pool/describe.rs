@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Flight, Pool};
 use crate::sql_query::describe::{Answers, Described, Description, Refused};
-use crate::sql_query::server::{Connection, Server, TIME_UP, Trouble, TroubleOf};
+use crate::sql_query::server::{Connection, Server, TIME_UP, Trouble, TroubleOf, does_more};
 use crate::sql_query::source::{ReadError, Reason};
 
 impl<S: Server> Pool<S> {
@@ -51,8 +51,7 @@ impl<S: Server> Flight<S> {
     /// `complete`: whether everything is set that will be set when it is read.
     async fn look_at(&mut self, sql: &str, complete: bool, deadline: Instant) -> Result<Described, Refused> {
         if let Some(verb) = writing_verb(sql) {
-            let why = format!("the statement does more than read this database, which is all it may do: {verb}");
-            return Err(Refused::new(Reason::Statement, why));
+            return Err(does_more(verb).into());
         }
         let now = self.pool.clock.now();
         // Half of what is left: a table that is locked must not keep the other statements from being asked about.
