@@ -91,7 +91,8 @@ impl ServerRows {
         let CheckedQuery { sql, timeout, .. } = &self.query;
         let intake = self.intake.take().ok_or("the last read did not come back")?;
         let work = Work { sql: sql.clone(), timeout: *timeout, parameters: Arc::new([]), intake };
-        let job = Job { works: vec![work], snapshot: false, deadline: Clock::system().now() + *timeout };
+        let job =
+            Job { works: vec![work], row: Arc::default(), snapshot: false, deadline: Clock::system().now() + *timeout };
         let done = self.runtime.block_on(self.source.read(job)).pop().ok_or("nothing came back")?;
         done.result.map_err(|error| error.why)?;
         let rows = pages(&mut self.intake.insert(done.intake).mapper, &mut page);

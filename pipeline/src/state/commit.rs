@@ -388,7 +388,7 @@ impl Committer {
 }
 
 /// Cursors of one ledger at most: one per query of a receiver, in practice.
-const CURSORS_MAX: usize = 10_000;
+pub(super) const CURSORS_MAX: usize = 10_000;
 
 impl Draft {
     fn clear(&mut self) {

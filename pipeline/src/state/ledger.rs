@@ -9,7 +9,7 @@ use pdata::{Identity, Metric, Seed, SeriesTable, UnixNanos};
 use smallvec::SmallVec;
 use tokio::sync::{oneshot, watch};
 
-use super::commit::Committer;
+use super::commit::{CURSORS_MAX, Committer};
 use super::entry::{Committed, Cursor, Entry, EventId, Place, Tracked};
 use super::error::Trouble;
 use super::files::Folder;
@@ -254,6 +254,13 @@ impl Ledger {
     pub fn cursor(&self, key: &str) -> Option<Cursor> {
         let image = self.0.image.read().unwrap_or_else(PoisonError::into_inner);
         image.cursors.get(key).map(|(_, cursor)| cursor.clone())
+    }
+
+    /// How many more cursors there is room for: 10,000 at most are kept.
+    #[must_use]
+    pub fn cursors_left(&self) -> usize {
+        let image = self.0.image.read().unwrap_or_else(PoisonError::into_inner);
+        CURSORS_MAX.saturating_sub(image.cursors.len())
     }
 
     /// Moves a cursor, durably. To move it together with what was read, put it into that [`Entry`].

@@ -66,6 +66,8 @@ pub(crate) struct CheckedEach {
     pub(crate) concurrency: usize,
     /// Columns that become attributes.
     pub(crate) attributes: Vec<Box<str>>,
+    /// Columns by which cursors know a row again; all of them where there are none.
+    pub(crate) key: Vec<Box<str>>,
 }
 
 /// One query that has been checked.
@@ -163,6 +165,11 @@ impl CheckedQuery {
             let mut metrics = (*query.metrics).clone();
             metrics.metrics.iter_mut().for_each(|rule| rule.static_attributes.extend_from_slice(attributes));
             query.metrics = Arc::new(metrics);
+            let counted = |metric: &CountedMetric| {
+                let static_attributes = [&metric.static_attributes, attributes].concat();
+                CountedMetric { static_attributes, ..metric.clone() }
+            };
+            query.counted = query.counted.iter().map(counted).collect();
             let with = |rule: &LogRule| [&rule.resource, attributes].concat();
             query.logs = query.logs.iter().map(|rule| LogRule { resource: with(rule), ..rule.clone() }).collect();
         }
@@ -268,6 +275,15 @@ impl Check<'_> {
             self.error("for_each.max_rows", "'max_rows' must be at least 1");
         }
         let attributes = self.columns("for_each.attribute_columns", &written.attribute_columns);
+        let key = self.columns("for_each.key_columns", &written.key_columns);
+        if !key.is_empty() && self.settings.queries.iter().all(|query| query.tracking_column.is_none()) {
+            let help = "leave it out";
+            self.warn(
+                "for_each.key_columns",
+                "'key_columns' keys tracking values, and no query has a 'tracking_column'",
+                help,
+            );
+        }
         let connections = connections(self.settings);
         let timeout = match (written.timeout, self.settings.timeout, self.settings.collection) {
             (Some(timeout), ..) => timeout.get(),
@@ -285,6 +301,7 @@ impl Check<'_> {
                 several => connections.min(several as usize),
             },
             attributes: attributes.into_iter().map(|attribute| attribute.column).collect(),
+            key: key.into_iter().map(|attribute| attribute.column).collect(),
         }))
     }
 

@@ -15,6 +15,12 @@ use super::track::{Late, Tracking, TrackingColumn};
 /// Keys that are remembered unless something else is written: 2.4 MB on disk, and some 6 MB in memory.
 const MAX_KEYS: u32 = 100_000;
 
+/// Fewer would be forgotten before a page is over.
+const LEAST_KEYS: usize = 1_000;
+
+/// Keys of all rows of a loop: 700 MB in memory, if all of them are used, and less than half of the cursors of a ledger.
+const LOOP_KEYS: u64 = 10_000_000;
+
 impl Check<'_> {
     /// What a query tracks, if it does. `counts`: whether it has metrics that count new rows.
     pub(super) fn tracking(&mut self, index: usize, query: &Query, counts: bool) -> Option<Tracking> {
@@ -39,6 +45,7 @@ impl Check<'_> {
             ordered,
             max_rows: u64::from(query.max_rows),
             zoneless: self.settings.driver == "mysql",
+            snapshot: self.settings.consistency == Consistency::Snapshot,
             late,
         })
     }
@@ -141,17 +148,10 @@ impl Check<'_> {
     /// What cannot stand beside it.
     fn surroundings(&mut self, index: usize, query: &Query, counts: bool) {
         let at = |key: &str| format!("queries[{index}].{key}");
+        // A scrape asks for a state. New rows are read for whom they are sent to, whether or not somebody scrapes.
         if self.settings.collection == When::OnScrape {
             let help = "read it in a receiver with 'collection: interval'";
             self.help(&at("tracking_column"), "'tracking_column' cannot be read on a scrape", help);
-        }
-        if self.settings.for_each.is_some() {
-            let help = "write a receiver without 'for_each' for it";
-            self.help(&at("tracking_column"), "'tracking_column' cannot stand in a loop (for_each)", help);
-        }
-        if self.settings.consistency == Consistency::Snapshot {
-            let help = "write a receiver with 'consistency: none' for it";
-            self.help(&at("tracking_column"), "'tracking_column' cannot be read in a shared snapshot", help);
         }
         if query.expect_rows {
             let help = "leave it out";
@@ -222,10 +222,16 @@ impl Check<'_> {
             let help = "name the primary key, so that rows which are read again are known";
             self.help(&at("key_columns"), "'key_columns' cannot be empty beside 'overlap'", help);
         }
-        let max_keys = query.max_keys.unwrap_or(MAX_KEYS) as usize;
-        if !(1_000..=MOST_KEYS).contains(&max_keys) {
-            self.error(&at("max_keys"), format!("'max_keys' must be from 1000 to {MOST_KEYS}"));
+        // Each row of a loop has keys of its own.
+        let rows = self.settings.for_each.as_ref().map_or(1, |each| u64::from(each.max_rows.max(1)));
+        let most = (LOOP_KEYS / rows).clamp(LEAST_KEYS as u64, MOST_KEYS as u64);
+        let default = u64::from(MAX_KEYS).min(most);
+        let max_keys = query.max_keys.map_or(default, u64::from);
+        if !(LEAST_KEYS as u64..=most).contains(&max_keys) {
+            let rows = if rows > 1 { format!(" for a loop of {rows} rows (for_each.max_rows)") } else { String::new() };
+            self.error(&at("max_keys"), format!("'max_keys' must be from {LEAST_KEYS} to {most}{rows}"));
         }
+        let max_keys = usize::try_from(max_keys).unwrap_or(MOST_KEYS);
         let overlap = self.overlap(&at("overlap"), written, columns);
         let key = query.key_columns.iter().map(|column| column.as_str().into()).collect();
         overlap.map_or(Late::Miss, |overlap| Late::Overlap { overlap, key, max_keys })

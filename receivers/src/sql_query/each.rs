@@ -13,7 +13,7 @@ use super::check::{CheckedEach, CheckedQuery};
 use super::group::Group;
 use super::health::Last;
 use super::intake::{Cells, Intake, Rows};
-use super::query::QueryAtWork;
+use super::query::{QueryAtWork, Turn};
 use super::schedule::Around;
 use super::source::{Job, ReadError, Reason, Work};
 
@@ -87,7 +87,7 @@ impl Each {
         let Around { table, clock, source, .. } = &*self.around;
         let intake = Box::new(Intake::rows(*max_rows, table.clone(), clock.wall()));
         let work = Work { sql: sql.clone(), timeout: *timeout, parameters: Arc::new([]), intake };
-        let done = source.read(Job { works: vec![work], snapshot: false, deadline }).await.pop();
+        let done = source.read(Job { works: vec![work], row: Arc::default(), snapshot: false, deadline }).await.pop();
         let done = done.ok_or_else(|| ReadError::new(Reason::Unavailable, "the driver gave nothing back"))?;
         let told = |error: ReadError| ReadError::new(error.reason, format!("for_each: {error}"));
         match done.result {
@@ -100,34 +100,37 @@ impl Each {
 
     /// Makes the turns those of these rows; gives those that are no longer among them.
     fn turn_to(&mut self, rows: Rows) -> Result<Vec<Group>, ReadError> {
-        let mut attributes = Vec::with_capacity(self.plan.attributes.len());
-        for wanted in &self.plan.attributes {
-            let Some(column) = rows.columns.iter().position(|column| column == wanted) else {
-                let why = format!("for_each: column '{wanted}' not found; it has {}", rows.columns.join(", "));
-                return Err(ReadError::new(Reason::Column, why));
-            };
-            attributes.push((wanted.clone(), column));
+        let attributes = places(&self.plan.attributes, &rows.columns)?;
+        let key = places(&self.plan.key, &rows.columns)?;
+        let tracks = self.queries.iter().any(|(_, query)| query.tracking.is_some());
+        let mut keys = BTreeMap::new();
+        for cells in rows.cells.iter().filter(|_| tracks) {
+            let key = written_key(cells, &key);
+            // Two readers of one cursor would take rows from each other.
+            if keys.insert(key.clone(), cells).is_some_and(|other| other != cells) {
+                let why = format!("for_each: two rows have the key {key} (key_columns)");
+                return Err(ReadError::new(Reason::Data, why));
+            }
         }
         let mut before = std::mem::take(&mut self.turns);
         for cells in rows.cells {
             let turn = before.remove(&cells);
-            let turn = turn.unwrap_or_else(|| self.turn(&cells, &attributes));
+            let turn = turn.unwrap_or_else(|| self.turn(&cells, &attributes, written_key(&cells, &key)));
             self.turns.insert(cells, turn);
         }
         Ok(before.into_values().collect())
     }
 
-    fn turn(&self, cells: &Cells, attributes: &[(Box<str>, usize)]) -> Group {
+    fn turn(&self, cells: &Cells, attributes: &[(Box<str>, usize)], key: String) -> Group {
         let with = attributes.iter().filter_map(|(name, column)| Some((name.clone(), cells.get(*column)?.clone()?)));
         let with: Vec<(Box<str>, Box<str>)> = with.collect();
         let name: Vec<&str> = cells.iter().map(|cell| cell.as_deref().unwrap_or("NULL")).collect();
-        let name = name.join(",");
+        let turn = Turn { name: name.join(","), key, row: cells.clone() };
         let queries = self.queries.iter().map(|(index, plan)| {
             let plan = plan.with_attributes(&with);
-            let query = QueryAtWork::new(*index, plan, self.on_failure, self.log_sql, self.around.clone());
-            query.in_turn(*index, &name, cells.clone())
+            QueryAtWork::new(*index, plan, self.on_failure, self.log_sql, self.around.clone(), Some(&turn))
         });
-        Group::new(queries.collect(), self.snapshot, self.around.clone())
+        Group::new(queries.collect(), self.snapshot, self.around.clone()).in_turn_of(cells.clone())
     }
 
     /// All turns of a query together: up when all were, as fresh as the oldest.
@@ -151,5 +154,61 @@ impl Each {
             collected.extend(turn.end(deadline).await);
         }
         collected
+    }
+}
+
+/// Where columns stand in the rows of a loop.
+fn places(wanted: &[Box<str>], columns: &[Box<str>]) -> Result<Vec<(Box<str>, usize)>, ReadError> {
+    let mut places = Vec::with_capacity(wanted.len());
+    for wanted in wanted {
+        let Some(place) = columns.iter().position(|column| column == wanted) else {
+            let why = format!("for_each: column '{wanted}' not found; it has {}", columns.join(", "));
+            return Err(ReadError::new(Reason::Column, why));
+        };
+        places.push((wanted.clone(), place));
+    }
+    Ok(places)
+}
+
+/// What a cursor is called after, such as `["7","acme"]`: as JSON, because no two rows are written alike. A long one by its beginning and
+/// a digest, since a ledger bounds the names of cursors.
+fn written_key(cells: &Cells, key: &[(Box<str>, usize)]) -> String {
+    let named: Vec<_> = key.iter().map(|(_, column)| cells.get(*column)).collect();
+    let key: Vec<_> = if named.is_empty() { cells.iter().map(Some).collect() } else { named };
+    let key: Vec<Option<&str>> = key.into_iter().map(|cell| cell.and_then(|cell| cell.as_deref())).collect();
+    let written = serde_json::to_string(&key).unwrap_or_default();
+    if written.len() <= KEY_BYTES {
+        return written;
+    }
+    let [high, low] = KEYS.fingerprint(written.as_bytes()).0;
+    let begin: String = written.chars().take(KEY_BYTES / 8).collect();
+    format!("{begin}…{high:016x}{low:016x}]")
+}
+
+/// A cursor's name has at most 256 bytes: this, the query's and the target's.
+const KEY_BYTES: usize = 128;
+
+/// The same in every process: cursors outlive it.
+const KEYS: pdata::Seed = pdata::Seed::from_bytes(*b"weir loop rows  ");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(cells: &[Option<&str>]) -> Cells {
+        cells.iter().map(|cell| cell.map(Box::from)).collect()
+    }
+
+    #[test]
+    fn no_two_rows_have_one_key_and_none_is_too_long() {
+        let first = [("id".into(), 0)];
+        assert_eq!(written_key(&row(&[Some("7"), Some("a,b"), None]), &[]), r#"["7","a,b",null]"#);
+        assert_eq!(written_key(&row(&[Some("7"), Some("renamed")]), &first), r#"["7"]"#);
+        let long = |end: &str| written_key(&row(&[Some(&("日".repeat(1000) + end))]), &[]);
+        assert!(long("a").len() <= KEY_BYTES && long("a") != long("b"), "{}", long("a"));
+        assert_eq!(long("a"), long("a"));
+        let rows = [vec![Some("a,b")], vec![Some("a"), Some("b")], vec![Some("null")], vec![None], vec![Some("")]];
+        let keys: std::collections::BTreeSet<_> = rows.iter().map(|cells| written_key(&row(cells), &[])).collect();
+        assert_eq!(keys.len(), rows.len());
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::courier::Courier;
 use super::each::Each;
 use super::health::{Last, Part};
+use super::intake::Cells;
 use super::query::QueryAtWork;
 use super::schedule::Around;
 use super::singleton::Standing;
@@ -20,6 +21,8 @@ use super::source::{Done, Job, ReadError, Reason};
 pub(crate) struct Group {
     pub(crate) queries: Vec<QueryAtWork>,
     snapshot: bool,
+    /// The loop's row in whose turn they are read.
+    row: Cells,
     around: Arc<Around>,
     /// A read that did not come back in time. Its queries' series are with it, so nothing else is read before it is back.
     away: Option<BoxFuture<'static, Vec<Done>>>,
@@ -33,7 +36,12 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Group {
     pub(crate) fn new(queries: Vec<QueryAtWork>, snapshot: bool, around: Arc<Around>) -> Self {
-        Self { queries, snapshot, around, away: None, each: None }
+        Self { queries, snapshot, row: Cells::default(), around, away: None, each: None }
+    }
+
+    /// The same in the turn of this row of a loop.
+    pub(crate) fn in_turn_of(self, row: Cells) -> Self {
+        Self { row, ..self }
     }
 
     /// A group whose queries are read once for each row of a loop.
@@ -70,7 +78,7 @@ impl Group {
                     let why = "the last read of this query has not come back yet";
                     return self.miss(&ReadError::new(Reason::Timeout, why)).await;
                 }
-                Some(done) => self.queries.iter_mut().zip(done).for_each(|(query, done)| query.take_back(done)),
+                Some(done) => self.fit().zip(done).for_each(|(query, done)| query.take_back(done)),
             }
             self.away = None;
         }
@@ -78,13 +86,15 @@ impl Group {
             Ok(term) => term,
             Err(standing) => return self.stand_by(standing).await,
         };
-        if let Some(Err(error)) = self.queries.iter_mut().map(|query| query.begin(term)).find(Result::is_err) {
-            return self.miss(&error).await;
+        let mut collected = self.begin(term).await;
+        if self.fit().next().is_none() {
+            return collected;
         }
         let deadline = until.unwrap_or_else(|| self.deadline());
         let work = |query: &mut QueryAtWork| query.work(deadline);
-        let (works, couriers): (Vec<_>, Vec<_>) = self.queries.iter_mut().map(work).unzip();
-        let mut reading = self.around.source.read(Job { works, snapshot: self.snapshot, deadline });
+        let (works, couriers): (Vec<_>, Vec<_>) = self.fit().map(work).unzip();
+        let job = Job { works, row: self.row.clone(), snapshot: self.snapshot, deadline };
+        let mut reading = self.around.source.read(job);
         let (over, ended) = Stop::pair();
         let carrying = couriers.into_iter().map(|courier| courier.carry(ended.clone(), stop.clone()));
         let carrying = join_all(carrying.collect::<Vec<_>>());
@@ -100,25 +110,50 @@ impl Group {
         let (done, couriers) = match join(read, carrying).await {
             (Ok(done), couriers) => (done, couriers),
             (Err(error), couriers) => {
-                for (query, courier) in self.queries.iter_mut().zip(couriers) {
-                    query.give_up(courier, stop).await;
-                }
+                self.give_up(couriers, stop).await;
                 if error.reason == Reason::Timeout {
                     self.away = Some(reading);
                 }
-                return self.miss(&error).await;
+                for query in self.fit() {
+                    collected.extend(query.missed(&error).await);
+                }
+                return collected;
             }
         };
         // Who was frozen in the middle of it may have been replaced since, and must not send what the other has sent.
         match self.lead().await {
-            Ok(still) if still == term => self.finish(done, couriers, deadline, stop).await,
+            Ok(still) if still == term => collected.extend(self.finish(done, couriers, deadline, stop).await),
             other => {
-                self.queries.iter_mut().zip(done).for_each(|(query, done)| query.take_back(done));
-                for (query, courier) in self.queries.iter_mut().zip(couriers) {
-                    query.give_up(courier, stop).await;
-                }
-                self.stand_by(other.err().unwrap_or(Standing::StandsBy)).await
+                self.fit().zip(done).for_each(|(query, done)| query.take_back(done));
+                self.give_up(couriers, stop).await;
+                collected.extend(self.stand_by(other.err().unwrap_or(Standing::StandsBy)).await);
             }
+        }
+        collected
+    }
+
+    /// The queries that have a part in the read at hand.
+    fn fit(&mut self) -> impl Iterator<Item = &mut QueryAtWork> {
+        self.queries.iter_mut().filter(|query| query.fit)
+    }
+
+    /// Has all queries find out where they begin. One that cannot is told, and not read; the others are.
+    async fn begin(&mut self, term: u64) -> Vec<Collected> {
+        let mut collected = Vec::new();
+        for query in &mut self.queries {
+            let begun = query.begin(term);
+            query.fit = begun.is_ok();
+            if let Err(error) = begun {
+                collected.extend(query.missed(&error).await);
+            }
+        }
+        collected
+    }
+
+    /// What is under way of a read that is given up still counts.
+    async fn give_up(&mut self, couriers: Vec<Courier>, stop: &Stop) {
+        for (query, courier) in self.fit().zip(couriers) {
+            query.give_up(courier, stop).await;
         }
     }
 
@@ -164,15 +199,22 @@ impl Group {
         deadline: Instant,
         stop: &Stop,
     ) -> Vec<Collected> {
-        let mut collected = Vec::with_capacity(self.queries.len());
         let mut done = done.into_iter();
-        for (query, courier) in self.queries.iter_mut().zip(couriers) {
-            collected.extend(match done.next() {
-                Some(done) => query.finish(done, courier, deadline, stop).await,
-                None => query.missed(&ReadError::new(Reason::Unavailable, "the thread that read it has ended")).await,
-            });
-        }
-        collected
+        // Side by side: one that waits for its destinations keeps no other from sending what it has.
+        let finishing = self.fit().zip(couriers).map(|(query, courier)| {
+            let done = done.next();
+            async move {
+                match done {
+                    Some(done) => query.finish(done, courier, deadline, stop).await,
+                    None => {
+                        let error = ReadError::new(Reason::Unavailable, "the thread that read it has ended");
+                        query.missed(&error).await
+                    }
+                }
+            }
+        });
+        let finishing: Vec<_> = finishing.collect();
+        join_all(finishing).await.into_iter().flatten().collect()
     }
 
     /// How the turns of the loop fared.

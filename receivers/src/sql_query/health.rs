@@ -68,8 +68,28 @@ struct QueryMeters {
     repeated_rows: Count,
     too_late_rows: Count,
     forgotten_keys: Count,
-    unsettled_rows: Level,
-    keys: Level,
+    unsettled_rows: Share,
+    keys: Share,
+}
+
+/// What one query adds to a level that all turns of a loop share.
+struct Share {
+    level: Level,
+    own: i64,
+}
+
+impl Share {
+    fn set(&mut self, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.level.add(value - self.own);
+        self.own = value;
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.level.add(-self.own);
+    }
 }
 
 impl Health {
@@ -149,20 +169,20 @@ impl Health {
     }
 
     /// What became of the rows of a tracked query.
-    pub(crate) fn progress(&self, tally: &ProgressTally) {
+    pub(crate) fn progress(&mut self, tally: &ProgressTally) {
         self.meters.repeated_rows.add(tally.repeated);
         self.meters.too_late_rows.add(tally.too_old);
-        self.meters.unsettled_rows.set(i64::try_from(tally.unsettled).unwrap_or(i64::MAX));
+        self.meters.unsettled_rows.set(tally.unsettled);
     }
 
     /// Keys within the overlap: those that were forgotten before their time, and those that are remembered.
-    pub(crate) fn keys(&self, (forgotten, held): (usize, usize)) {
+    pub(crate) fn keys(&mut self, (forgotten, held): (usize, usize)) {
         if forgotten > 0 {
             let (receiver, query) = (&self.receiver, &self.query);
             tracing::debug!(%receiver, %query, forgotten, "more rows within the overlap than max_keys: it is shorter now");
         }
         self.meters.forgotten_keys.add(forgotten as u64);
-        self.meters.keys.set(i64::try_from(held).unwrap_or(i64::MAX));
+        self.meters.keys.set(held as u64);
     }
 
     /// Ticks passed while a read was running.
@@ -222,7 +242,8 @@ impl QueryMeters {
             meters.count(name, about, unit, vec![("receiver", receiver.to_owned()), ("scraper", query.to_owned())])
         };
         let level = |name, about, unit| {
-            meters.level(name, about, unit, vec![("receiver", receiver.to_owned()), ("scraper", query.to_owned())])
+            let labels = vec![("receiver", receiver.to_owned()), ("scraper", query.to_owned())];
+            Share { level: meters.level(name, about, unit, labels), own: 0 }
         };
         let failed = |reason: Reason| {
             let labels = vec![

@@ -28,11 +28,24 @@ pub(crate) struct QueryAtWork {
     on_failure: OnFailure,
     log_sql: bool,
     pub(crate) around: Arc<Around>,
+    /// The columns of the loop's row in whose turn it is read; none without a loop.
+    row: Cells,
     parameters: Cells,
     /// `None` while it is with the driver.
     intake: Option<Box<Intake>>,
     /// Keeps the cursor of a tracked query; with the courier while it is read.
     keeper: Option<Box<CursorKeeper>>,
+    /// Whether it has a part in the read at hand.
+    pub(crate) fit: bool,
+}
+
+/// A turn of a loop, as its queries know it.
+pub(crate) struct Turn {
+    /// For people.
+    pub(crate) name: String,
+    /// What tells the loop's row from others, for cursors.
+    pub(crate) key: String,
+    pub(crate) row: Cells,
 }
 
 impl QueryAtWork {
@@ -42,28 +55,38 @@ impl QueryAtWork {
         on_failure: OnFailure,
         log_sql: bool,
         around: Arc<Around>,
+        turn: Option<&Turn>,
     ) -> Self {
-        let name = around.target.as_ref().map(|target| format!("{}@{target}", plan.label));
-        let name = name.as_deref().unwrap_or(&plan.label);
-        let health = Health::new(&around.receiver, name, around.database.clone(), &around.meters);
-        let source = SourceId(around.named(&index.to_string()).into());
-        let sequence = around.first_sequence();
-        let parameters: Cells = Arc::new([]);
-        let keeper =
-            plan.tracking.clone().map(|tracking| Box::new(CursorKeeper::new(name, tracking, around.ledger.clone())));
-        let intake = None;
-        let mut query =
-            Self { source, sequence, plan, health, on_failure, log_sql, parameters, intake, keeper, around };
+        let at = around.target.as_ref().map_or(String::new(), |target| format!("@{target}"));
+        let mut health =
+            Health::new(&around.receiver, &format!("{}{at}", plan.label), around.database.clone(), &around.meters);
+        let mut source = index.to_string();
+        let mut cursor = plan.label.clone();
+        if let Some(Turn { name, key, .. }) = turn {
+            health.call(format!("{}[{name}]", plan.label));
+            source += &format!("[{name}]");
+            cursor += key;
+        }
+        cursor += &at;
+        let row = turn.map_or_else(Cells::default, |turn| turn.row.clone());
+        let keep = |tracking| Box::new(CursorKeeper::new(&cursor, tracking, around.ledger.clone()));
+        let keeper = plan.tracking.clone().map(keep);
+        let mut query = Self {
+            source: SourceId(around.named(&source).into()),
+            sequence: around.first_sequence(),
+            plan,
+            health,
+            on_failure,
+            log_sql,
+            parameters: row.clone(),
+            row,
+            intake: None,
+            keeper,
+            fit: true,
+            around,
+        };
         query.intake = Some(query.new_intake());
         query
-    }
-
-    /// The same query in a turn of a loop, which has a name and parameters.
-    pub(crate) fn in_turn(mut self, index: usize, name: &str, parameters: Cells) -> Self {
-        self.source = SourceId(self.around.named(&format!("{index}[{name}]")).into());
-        self.health.call(format!("{}[{name}]", self.plan.label));
-        self.parameters = parameters;
-        self
     }
 
     /// What it reads is gone: ends all of its series.
@@ -104,7 +127,7 @@ impl QueryAtWork {
     pub(crate) fn begin(&mut self, term: u64) -> Result<(), ReadError> {
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
         let Beginning { parameters, types } = keeper.begin(term)?;
-        self.parameters = parameters;
+        self.parameters = parameters.iter().chain(&*self.row).cloned().collect();
         let mut intake = self.intake.take().unwrap_or_else(|| self.new_intake());
         if let Some(progress) = &mut intake.pages.progress {
             progress.know(types);

@@ -110,7 +110,7 @@ impl Schedule {
                         && (matches!(pace, Pace::OnScrape { .. }) || group[0].1.plan.interval == plan.interval)
                 };
                 let known = groups[others..].iter_mut().find(together);
-                let query = (index, QueryAtWork::new(index, plan, on_failure, log_sql, around.clone()));
+                let query = (index, QueryAtWork::new(index, plan, on_failure, log_sql, around.clone(), None));
                 match known {
                     Some(group) => group.push(query),
                     None => groups.push(vec![query]),

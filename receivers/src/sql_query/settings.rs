@@ -81,6 +81,8 @@ pub(crate) struct ForEach {
     pub(crate) sql: String,
     /// Columns that become attributes of every metric, and of the resource of every log record.
     pub(crate) attribute_columns: Vec<String>,
+    /// Columns by which a row is known again that has a `tracking_column` read for it; all of them by default.
+    pub(crate) key_columns: Vec<String>,
     /// How long it may take; by default as long as a query.
     pub(crate) timeout: Option<Duration>,
     /// Rows at most; past it nothing is read. Default 1000.
@@ -206,7 +208,8 @@ pub(crate) struct Query {
     pub(crate) overlap: Option<serde_json::Value>,
     /// The primary key, by which rows that are read again are known. For `overlap`.
     pub(crate) key_columns: Vec<String>,
-    /// Keys that are remembered at most; past it the overlap shortens. Default 100000.
+    /// Keys that are remembered at most, with `for_each` for each row; past it the overlap shortens. Default 100000, and with `for_each` as
+    /// many as ten million divided by its `max_rows`, if that is less.
     pub(crate) max_keys: Option<u32>,
     /// How often this query is read; the receiver's `collection_interval` by default.
     pub(crate) collection_interval: Option<Duration>,
@@ -403,7 +406,14 @@ impl Default for Settings {
 
 impl Default for ForEach {
     fn default() -> Self {
-        Self { sql: String::new(), attribute_columns: Vec::new(), timeout: None, max_rows: 1000, max_concurrency: 0 }
+        Self {
+            sql: String::new(),
+            attribute_columns: Vec::new(),
+            key_columns: Vec::new(),
+            timeout: None,
+            max_rows: 1000,
+            max_concurrency: 0,
+        }
     }
 }
 

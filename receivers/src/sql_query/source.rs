@@ -34,6 +34,8 @@ pub(crate) trait Source: Send + Sync {
 /// Queries to be read together.
 pub(crate) struct Job {
     pub(crate) works: Vec<Work>,
+    /// What stands for `$1`, `$2`, … in `session`: the columns of the loop's row in whose turn they are; none without a loop.
+    pub(crate) row: Cells,
     /// Whether all of them must see one transaction.
     pub(crate) snapshot: bool,
     /// When nobody wants the results any more.
@@ -45,7 +47,7 @@ pub(crate) struct Work {
     pub(crate) sql: Arc<str>,
     /// How long it may take from its first step, waiting for locks included.
     pub(crate) timeout: Duration,
-    /// What stands for `$1`, `$2`, … in it: columns of a loop, or tracking values. `None`: NULL.
+    /// What stands for `$1`, `$2`, … in it: tracking values, and behind them the columns of a loop's row. `None`: NULL.
     pub(crate) parameters: Cells,
     /// Where its rows go.
     pub(crate) intake: Box<Intake>,

@@ -165,7 +165,7 @@ async fn read_from(lines: Lines, datasource: &str, timeout: Duration) -> Read {
     let work = Work { sql: "select v from t".into(), timeout, parameters: Arc::new([]), intake };
     let deadline = Instant::now() + Duration::from_secs(5);
     let Done { intake, result, .. } =
-        driver.read(Job { works: vec![work], snapshot: true, deadline }).await.remove(0);
+        driver.read(Job { works: vec![work], row: Arc::default(), snapshot: true, deadline }).await.remove(0);
     driver.close().await;
     server.abort();
     let heard = std::mem::take(&mut *heard.lock().unwrap());

@@ -100,7 +100,7 @@ async fn read_from(lines: Lines, timeout: Duration) -> (Result<(), ReadError>, u
     let work = Work { sql: "select v from t".into(), timeout, parameters: Arc::new([]), intake };
     let deadline = Instant::now() + Duration::from_secs(5);
     let Done { intake, result, took, .. } =
-        driver.read(Job { works: vec![work], snapshot: true, deadline }).await.remove(0);
+        driver.read(Job { works: vec![work], row: Arc::default(), snapshot: true, deadline }).await.remove(0);
     driver.close().await;
     server.abort();
     (result, intake.mapper.counts().records, took)

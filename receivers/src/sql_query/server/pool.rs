@@ -126,9 +126,7 @@ impl<S: Server> Pool<S> {
         let mut flight = Flight { pool: self.clone(), connection: None };
         let start = self.clock.now();
         let first = job.works.first().map_or(Duration::ZERO, |work| work.timeout);
-        // The queries of a job are in one turn of a loop, so they have the same parameters.
-        let parameters = job.works.first().map(|work| work.parameters.clone());
-        let session = self.server.session(parameters.as_deref().unwrap_or_default());
+        let session = self.server.session(&job.row);
         let session: Vec<String> = session.into_iter().flatten().collect();
         let until = self.until(start, first, job.deadline);
         let began = timeout_at(until, flight.begin(job.snapshot, &session, start + first, job.deadline)).await;

@@ -117,7 +117,7 @@ impl Bench {
 }
 
 fn job(works: Vec<Work>, snapshot: bool, time: Duration) -> Job {
-    Job { works, snapshot, deadline: Instant::now() + time }
+    Job { works, row: Arc::default(), snapshot, deadline: Instant::now() + time }
 }
 
 fn shown(mut done: Done) -> Result<Vec<String>, ReadError> {

@@ -102,6 +102,15 @@ impl CursorKeeper {
             }
             // What the ledger shows is what counts: a save that seemed to fail may have been written after all.
             self.saved = ledger.cursor(&self.name).map(|cursor| self.parse(&cursor)).transpose()?;
+            if self.saved.is_none() && ledger.cursors_left() == 0 {
+                // Read all the same, its rows would be sent again and again.
+                let why = format!(
+                    "there is no room for the cursor '{}': 10000 are kept, those of a loop's rows that are gone too; give the \
+                     receiver another name to begin anew",
+                    self.name
+                );
+                return Err(ReadError::new(Reason::Storage, why));
+            }
             if !std::mem::replace(&mut self.fresh, true)
                 && let (Some(seen), Some(shelf)) = (&self.seen, self.saved.as_ref().and_then(|saved| saved.keys))
             {

@@ -28,6 +28,8 @@ pub(crate) struct Tracking {
     pub(crate) max_rows: u64,
     /// Whether the database reads no zone in a text that is a time: `2026-01-31 12:00:00.5` and not `2026-01-31T12:00:00.5Z`.
     pub(crate) zoneless: bool,
+    /// Whether it is read in one transaction with others, which sees the database as its first statement found it.
+    pub(crate) snapshot: bool,
     /// How rows that are committed late are met.
     pub(crate) late: Late,
 }

@@ -64,7 +64,7 @@ pub(crate) enum Taken {
 impl Progress {
     pub(crate) fn new(rule: Arc<Tracking>, seed: Seed, seen: Option<SharedSeen>) -> Self {
         Self {
-            settling: (rule.late == Late::Xmin).then(Settling::default),
+            settling: (rule.late == Late::Xmin).then(|| Settling::new(rule.snapshot)),
             types: rule.columns.iter().map(|column| column.of).collect(),
             rule,
             seed,
@@ -97,11 +97,12 @@ impl Progress {
         self.types = types;
     }
 
-    /// Whether the value of this tracking column is bound as a number. One of no known type is what it looks like.
-    pub(crate) fn binds_number(&self, column: usize) -> bool {
-        match self.types.get(column).copied().flatten() {
-            Some(MarkType::Int | MarkType::Timestamp) | None => true,
-            Some(MarkType::Text | MarkType::Uuid) => false,
+    /// Whether the parameter at this place is a tracking value that is bound as a number. One of no known type is what it looks like;
+    /// behind them are the columns of a loop, which are texts.
+    pub(crate) fn binds_number(&self, parameter: usize) -> bool {
+        match self.types.get(parameter) {
+            Some(Some(MarkType::Int | MarkType::Timestamp) | None) => true,
+            Some(Some(MarkType::Text | MarkType::Uuid)) | None => false,
         }
     }
 
@@ -316,8 +317,15 @@ mod tests {
     fn progress(columns: &[(&str, Option<MarkType>)]) -> Progress {
         let column = |(name, of): &(&str, Option<MarkType>)| TrackingColumn { name: (*name).into(), of: *of };
         let columns: Vec<_> = columns.iter().map(column).collect();
-        let rule =
-            Tracking { columns, start: Vec::new(), ordered: true, max_rows: 4, zoneless: false, late: Late::Miss };
+        let rule = Tracking {
+            columns,
+            start: Vec::new(),
+            ordered: true,
+            max_rows: 4,
+            zoneless: false,
+            snapshot: false,
+            late: Late::Miss,
+        };
         let mut progress = Progress::new(Arc::new(rule), Seed::random(), None);
         progress.begin(&["at", "id", "body"]).unwrap();
         progress
