@@ -97,7 +97,20 @@ fn a_server_tells_of_all_statements_and_columns_at_once() {
         query("select cores from units where cores = $$1", "value_column: cores"),
         query("insert into units(cores) values (1) returning cores", "value_column: cores"),
         query("set work_mem = '1MB'", "value_column: cores"),
+        query(
+            "with gone as (delete from units where name = $$1 returning cores) select cores from gone",
+            "value_column: cores",
+        ),
+        query("with kept as (select cores, 'update' as word from units) select cores from kept", "value_column: cores"),
     ];
+    let gone = "with gone as (delete from units returning cores) select cores from gone";
+    let case = Case::new(&receiver(
+        "postgres",
+        &format!("    datasource: '{}'", server.url("postgres", "asked")),
+        &query(gone, "value_column: cores"),
+    ));
+    let reads = "6: error: the statement does more than read this database, which is all it may do: DELETE";
+    assert_eq!(case.told(&[]), [reads]);
     let keys =
         format!("    datasource: '{url}'\n    session: ['SET work_mem = 1MB', 'SET no.such = 1', 'SET nosuch = 1']");
     let case = Case::new(&receiver("postgres", &keys, &queries.concat()));
@@ -116,6 +129,7 @@ fn a_server_tells_of_all_statements_and_columns_at_once() {
             "21: error: the statement has 1 parameters ($1, …) and gets 0",
             "23: error: the statement does more than read this database, which is all it may do: INSERT",
             "25: error: the statement gives no rows; write a select",
+            "27: error: the role of this connection may not do that: permission denied for table units",
         ]
     );
     let shown = case.validate(&[]);

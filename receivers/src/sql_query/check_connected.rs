@@ -114,7 +114,13 @@ fn agree(settings: &Settings, answers: Answers) -> Vec<Finding> {
                     by: "for_each",
                     number: false,
                 });
-                statement(&mut found, "for_each.sql", &described, 0, wanted.collect());
+                let wanted = wanted.chain(each.key_columns.iter().enumerate().map(|(index, column)| Wanted {
+                    path: format!("for_each.key_columns[{index}]"),
+                    column,
+                    by: "for_each",
+                    number: false,
+                }));
+                statement(&mut found, "for_each.sql", &described, Given::default(), wanted.collect());
                 session_parameters(&mut found, settings, given);
             }
             Some(Err(refused)) => {
@@ -133,7 +139,7 @@ fn agree(settings: &Settings, answers: Answers) -> Vec<Finding> {
                 if tracked > 0 && described.parameters == 0 {
                     found.push(Finding::error(path.clone(), NO_PARAMETER));
                 }
-                let given = if tracked > 0 { tracked } else { given };
+                let given = Given { tracked, of_loop: given };
                 statement(&mut found, &path, &described, given, wanted(index, query));
             }
             Err(refused) => found.push(refused.at(path, &query.sql)),
@@ -142,12 +148,48 @@ fn agree(settings: &Settings, answers: Answers) -> Vec<Finding> {
     found
 }
 
+/// What a statement gets as parameters.
+#[derive(Clone, Copy, Default)]
+struct Given {
+    /// Values of its tracking columns, which come first.
+    tracked: usize,
+    /// Columns of a loop; `usize::MAX` where nobody knows how many.
+    of_loop: usize,
+}
+
+impl Given {
+    fn all(self) -> usize {
+        self.tracked.saturating_add(self.of_loop)
+    }
+
+    /// Where they come from, for who wrote more.
+    fn help(self) -> String {
+        match self {
+            Self { tracked: 0, of_loop: 0 } => {
+                "write the value into the statement: parameters are for 'tracking_column' and 'for_each'".to_owned()
+            }
+            Self { tracked: 0, of_loop } => format!("they are the {of_loop} columns of 'for_each', in order"),
+            Self { tracked, of_loop: 0 } => {
+                format!(
+                    "they are the values of 'tracking_column', of which there are {tracked}; $1 may stand more than once"
+                )
+            }
+            Self { tracked, of_loop } => {
+                format!(
+                    "first come the values of 'tracking_column' ({tracked}), then the columns of 'for_each' ({of_loop})"
+                )
+            }
+        }
+    }
+}
+
 /// A statement that the database takes: its parameters, and the columns that are wanted of it.
-fn statement(found: &mut Vec<Finding>, path: &str, described: &Described, given: usize, wanted: Vec<Wanted<'_>>) {
+fn statement(found: &mut Vec<Finding>, path: &str, described: &Described, given: Given, wanted: Vec<Wanted<'_>>) {
     let Described { columns, parameters } = described;
-    if *parameters > given {
-        let message = format!("the statement has {parameters} parameters ($1, …) and gets {given}");
-        found.push(Finding::error(path.to_owned(), message).help("they come from the columns of 'for_each'"));
+    let all = given.all();
+    if *parameters > all {
+        let message = format!("the statement has {parameters} parameters ($1, …) and gets {all}");
+        found.push(Finding::error(path.to_owned(), message).help(&given.help()));
     }
     if columns.is_empty() {
         found.push(Finding::error(path.to_owned(), "the statement gives no rows; write a select"));

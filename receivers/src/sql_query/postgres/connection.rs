@@ -108,6 +108,18 @@ impl Connection {
         }
     }
 
+    /// Which part of a statement writes, if one does: a plan tells, and `EXPLAIN` plans without running. Reading would be refused only
+    /// when it runs.
+    async fn writes(&mut self, sql: &str, limits: Limits) -> Result<Option<String>, Trouble> {
+        let explain = format!("EXPLAIN (FORMAT JSON, COSTS OFF) {sql}");
+        let (_, parameters) = self.parse(&explain, limits, |_| Ok(())).await?;
+        let mut out = Out::default();
+        out.bind_and_execute(&vec![None; parameters], std::iter::empty(), 0);
+        self.wire.send(&out).await?;
+        let plan = self.first_row().await?.into_iter().next().flatten().unwrap_or_default();
+        Ok(serde_json::from_str(&plan).ok().as_ref().and_then(modification))
+    }
+
     /// Says other limits for what follows, in the same breath; whether there will be an answer to it.
     fn limit(&mut self, out: &mut Out, limits: Limits) -> bool {
         let differs = self.limits.is_none_or(|set| limits.differs(set));
@@ -123,11 +135,15 @@ impl Connection {
         let mut out = Out::default();
         out.query(sql);
         self.wire.send(&out).await?;
+        self.first_row().await
+    }
+
+    async fn first_row(&mut self) -> Result<Vec<Option<String>>, Trouble> {
         let mut row = None;
         loop {
             match self.wire.next().await? {
                 (b'D', body) if row.is_none() => row = Some(decode::texts(body)?),
-                (b'C' | b'T' | b'D' | b'I', _) => {}
+                (b'C' | b'T' | b'D' | b'I' | b'2', _) => {}
                 (b'E', body) => {
                     let error = ServerError::parse(body);
                     return Err(self.failed(error).await);
@@ -212,7 +228,14 @@ impl server::Connection for Connection {
             Err(Trouble::Server(error)) if !complete && error.code != FORBIDDEN && !error.ends_connection() => {
                 self.recover().await?;
             }
-            planned => planned?,
+            planned => {
+                planned?;
+                if mentions_writing(sql)
+                    && let Some(verb) = self.writes(sql, limits).await?
+                {
+                    return Err(Trouble::Ours(server::does_more(&verb.to_uppercase()), false));
+                }
+            }
         }
         Ok(Described { columns: columns.unwrap_or_default(), parameters })
     }
@@ -319,6 +342,26 @@ impl server::Connection for Connection {
             intake.after(horizon);
         }
         Ok(())
+    }
+}
+
+/// Whether a statement may hold another one that writes: a plan is asked for only then.
+fn mentions_writing(sql: &str) -> bool {
+    let mut words = sql.split(|letter: char| !letter.is_ascii_alphabetic());
+    words.any(|word| ["insert", "update", "delete", "merge"].iter().any(|verb| verb.eq_ignore_ascii_case(word)))
+}
+
+/// What a plan in JSON changes: `Insert`, `Update`, `Delete` or `Merge`.
+fn modification(plan: &serde_json::Value) -> Option<String> {
+    match plan {
+        serde_json::Value::Object(node) => {
+            let changes = node.get("Node Type").is_some_and(|kind| kind == "ModifyTable");
+            let operation =
+                || node.get("Operation").and_then(serde_json::Value::as_str).unwrap_or("a write").to_owned();
+            changes.then(operation).or_else(|| node.values().find_map(modification))
+        }
+        serde_json::Value::Array(nodes) => nodes.iter().find_map(modification),
+        _ => None,
     }
 }
 
