@@ -145,8 +145,8 @@ pub fn python(libraries: &str, script: &str, arguments: &[&str], input: &[u8]) -
 ///
 /// # Panics
 /// When it fails.
-pub fn python_text(libraries: &str, script: &str, arguments: &[&str]) -> String {
-    String::from_utf8(oracle(libraries, script, arguments, b"").stdout).expect("the oracle writes text")
+pub fn python_text(libraries: &str, script: &str, arguments: &[&str], input: &[u8]) -> String {
+    String::from_utf8(oracle(libraries, script, arguments, input).stdout).expect("the oracle writes text")
 }
 
 fn oracle(libraries: &str, script: &str, arguments: &[&str], input: &[u8]) -> Output {

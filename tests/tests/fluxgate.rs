@@ -98,7 +98,7 @@ fn signal_files_come_to_what_an_oracle_says_whatever_their_order() {
     let mut random = tests::Random::new(11);
     let (mut inverted, mut tied) = (0, 0);
     for seed in 1..=40 {
-        let file = judges::python_text("venv", "fluxgate.py", &["generate", &seed.to_string()]);
+        let file = judges::python_text("venv", "fluxgate.py", &["generate", &seed.to_string()], b"");
         let lines: Vec<&str> = file.lines().collect();
         let time = |line: &str| {
             let signal: serde_json::Value = serde_json::from_str(line).expect("a signal is JSON");
@@ -172,6 +172,37 @@ fn a_killed_agent_counts_on_where_its_answers_ended() {
     assert_eq!(house.take(&again), (0, 600), "all of it once more, one a line");
     assert_eq!(house.series(), oracle(&signals));
     house.weir.stop();
+}
+
+#[test]
+fn the_page_is_that_of_fluxgates_own_listener_though_signals_arrive_out_of_order() {
+    for version in ["0.6.1", "0.9.4"] {
+        let state = tempfile::tempdir().expect("there is room");
+        let house = House::start(state.path());
+        // The library knows no snapshots.
+        let files = (101..=110).map(|seed: u32| {
+            let file = judges::python_text("venv", "fluxgate.py", &["generate", &seed.to_string()], b"");
+            let lines = file.lines().filter(|line| !line.contains("snapshot"));
+            lines.map(|line| format!("{line}\n")).collect::<String>()
+        });
+        let file: String = files.collect();
+        house.take(&file);
+        let libraries = format!("fluxgate-{version}");
+        let own = judges::python_text(&libraries, "live/fluxgate_page.py", &[], file.as_bytes());
+        let (own, scrape) = (Exposition::read(&own), house.weir.scrape());
+        let shown = Exposition::read(scrape.text());
+        assert_eq!((&shown.types, &shown.helps), (&own.types, &own.helps), "fluxgate {version}");
+        let series = |page: Exposition| {
+            let samples = page.samples.into_iter();
+            samples
+                .map(|sample| ((sample.name.clone(), sample.labels.clone()), sample.number()))
+                .collect::<BTreeMap<_, _>>()
+        };
+        let (shown, own) = (series(shown), series(own));
+        assert!(own.len() > 100, "{} series are too few to prove anything", own.len());
+        assert_eq!(shown, own, "fluxgate {version}");
+        house.weir.stop();
+    }
 }
 
 #[test]
