@@ -1,10 +1,8 @@
 //! From what the user wrote to a section that holds together.
 
-use std::time::Duration as Span;
-
 use config::{ComponentId, Problem, Problems, Section};
 use pipeline::Collects;
-use pipeline::net::{Endpoint, Gates};
+use pipeline::net::Gates;
 use pipeline::state::LedgerOptions;
 
 use super::kin::Kin;
@@ -13,7 +11,9 @@ use super::preset::Preset;
 use super::pull::CheckedPull;
 use super::settings::{Settings, StateNames};
 use super::signal::NAME_BYTES_MAX;
-use crate::events::settings::{ledger_options, ledger_problems, path_problem, storage};
+use crate::events::settings::{
+    door_problems, endpoint, flush_problem, ledger_options, ledger_problems, path_problem, storage,
+};
 
 /// A section that holds together.
 #[derive(Clone, Debug)]
@@ -90,16 +90,13 @@ impl Checked {
 impl Settings {
     /// Who may send signals; none when the section only asks.
     fn door(&self, section: &Section, problems: &mut Problems) -> Option<Gates> {
-        if self.endpoint.trim().is_empty() {
-            if self.pull.is_none() {
-                let what = "'endpoint' is missing: signals are sent to an address";
-                let help = "write host:port, such as endpoint: localhost:9464; or name breakers to ask under pull";
-                problems.push(section.error("endpoint", what).with_help(help));
-            }
+        if self.endpoint.trim().is_empty() && self.pull.is_some() {
             return None;
         }
-        let endpoint = self.endpoint.parse::<Endpoint>();
-        let endpoint = endpoint.map_err(|what: String| problems.push(section.error("endpoint", what))).ok();
+        let missing = "'endpoint' is missing: signals are sent to an address";
+        let help = "write host:port, such as endpoint: localhost:9464; or name breakers to ask under pull";
+        let endpoint = endpoint(section, &self.endpoint, missing, help);
+        let endpoint = endpoint.map_err(|problem| problems.push(problem)).ok();
         let gates = Gates::plan(section, "gates", self.gates.as_ref());
         let gates = gates.map_err(|more| problems.extend(more)).ok();
         let (endpoint, gates) = endpoint.zip(gates)?;
@@ -134,10 +131,7 @@ impl Settings {
         if let Some(what) = path_problem(&self.path) {
             problems.push(section.error("path", what).with_help("such as /signals"));
         }
-        problems.extend(self.limits.problems(section, "limits"));
-        if let Some(tls) = self.tls.as_ref() {
-            problems.extend(tls.problems(section, "tls"));
-        }
+        problems.extend(door_problems(section, &self.limits, &self.tls));
     }
 
     fn check_names(&self, section: &Section, problems: &mut Problems) {
@@ -167,6 +161,7 @@ impl Settings {
 
     fn check_bounds(&self, section: &Section, problems: &mut Problems) {
         problems.extend(ledger_problems(section, &self.dedup, self.max_series));
+        problems.extend(flush_problem(section, self.flush_interval));
         let mut wrong = |key: &str, what: String| problems.push(section.error(key, what));
         if self.max_request_body_size.get() == 0 {
             wrong(
@@ -176,9 +171,6 @@ impl Settings {
         }
         if self.flapping.as_ref().is_some_and(|flapping| flapping.window.is_zero()) {
             wrong("flapping.window", "'window' must be longer than 0: no transition would be in it".to_owned());
-        }
-        if self.flush_interval.get() < Span::from_millis(100) {
-            wrong("flush_interval", "'flush_interval' must be at least 100ms".to_owned());
         }
     }
 }

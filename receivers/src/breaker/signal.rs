@@ -8,6 +8,8 @@ use std::borrow::Cow;
 use pdata::UnixNanos;
 use serde::{Deserialize, Serialize};
 
+use crate::events::items;
+
 /// A change of state, or a state told, that has been checked.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Signal<'a> {
@@ -88,7 +90,7 @@ impl<'a> Reading<'a> {
     pub(super) fn read(&self, body: &'a [u8]) -> Result<Signals<'a>, BadBody> {
         let text = std::str::from_utf8(body).map_err(|_| BadBody::NoText)?.trim_ascii();
         let signals: Signals<'a> = if text.starts_with('[') {
-            match serde_json::from_str::<Vec<&serde_json::value::RawValue>>(text) {
+            match items(text, SIGNALS_MAX) {
                 Ok(items) if items.len() > SIGNALS_MAX => return Err(BadBody::TooMany),
                 Ok(items) => items.iter().enumerate().map(|(index, item)| self.signal(index, item.get())).collect(),
                 Err(error) => vec![Err(RefusedSignal { index: 0, why: format!("not a JSON array: {error}") })],

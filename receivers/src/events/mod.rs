@@ -5,6 +5,8 @@
 //! destinations have come or gone, and once a minute: a backend that is pushed to forgets series which nobody repeats.
 //! It never ends a series. Log records are another matter: they wait in the ledger's [`spool`] until a verdict.
 
+#[cfg(any(feature = "breaker", feature = "webhook"))]
+mod items;
 mod live;
 #[cfg(any(feature = "breaker", feature = "webhook"))]
 mod once;
@@ -24,6 +26,8 @@ use pipeline::state::Ledger;
 use pipeline::{BoxFuture, SourceId};
 use tokio::time::Instant;
 
+#[cfg(any(feature = "breaker", feature = "webhook"))]
+pub(crate) use self::items::items;
 #[cfg(feature = "webhook")]
 pub(crate) use self::live::Live;
 #[cfg(any(feature = "breaker", feature = "webhook"))]

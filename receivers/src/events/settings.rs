@@ -1,6 +1,7 @@
 //! Keys that all receivers have who keep a ledger.
 
-use config::{ByteSize, ComponentId, Duration, Problem, Problems, Section};
+use config::{ByteSize, ComponentId, Duration, Optional, Problem, Problems, Section};
+use pipeline::net::{Endpoint, LimitsConfig, TlsServerConfig};
 use pipeline::state::{Durability, LedgerOptions};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,6 +29,8 @@ pub(crate) enum DurabilityWord {
 
 /// The smallest `dedup.max_bytes`: below it the window would be a few seconds under any load.
 const DEDUP_BYTES_MIN: u64 = 64 << 10;
+/// The shortest `flush_interval`: destinations that do not ask need no ten batches a second.
+const FLUSH_MIN: std::time::Duration = std::time::Duration::from_millis(100);
 
 impl Default for Dedup {
     fn default() -> Self {
@@ -78,6 +81,30 @@ pub(crate) fn storage(section: &Section, storage: &str) -> Result<ComponentId, P
         return Err(section.error("storage", what).with_help(help));
     }
     storage.parse().map_err(|error| section.error("storage", format!("{error}")))
+}
+
+/// The address that the key `endpoint` names.
+///
+/// # Errors
+/// When there is none, in the words of `missing` and with `help`; when it is no address.
+pub(crate) fn endpoint(section: &Section, endpoint: &str, missing: &str, help: &str) -> Result<Endpoint, Problem> {
+    if endpoint.trim().is_empty() {
+        return Err(section.error("endpoint", missing).with_help(help));
+    }
+    endpoint.parse().map_err(|what: String| section.error("endpoint", what))
+}
+
+/// What is wrong with the keys `limits` and `tls` of a door.
+pub(crate) fn door_problems(section: &Section, limits: &LimitsConfig, tls: &Optional<TlsServerConfig>) -> Problems {
+    let mut problems = limits.problems(section, "limits");
+    problems.extend(tls.as_ref().map(|tls| tls.problems(section, "tls")).unwrap_or_default());
+    problems
+}
+
+/// What is wrong with `flush_interval`.
+pub(crate) fn flush_problem(section: &Section, flush_interval: Duration) -> Option<Problem> {
+    let short = flush_interval.get() < FLUSH_MIN;
+    short.then(|| section.error("flush_interval", "'flush_interval' must be at least 100ms"))
 }
 
 /// What is wrong with a path that requests are sent to.

@@ -22,10 +22,10 @@ pub(crate) struct Backlog {
     shown: Level,
 }
 
-/// Room for a record. Given back when it is dropped and not kept.
+/// Room for a record. Given back when it is dropped and not kept; so it goes where the record's commit is waited for to its end.
 #[derive(Debug)]
-pub(crate) struct Room<'a> {
-    backlog: &'a Backlog,
+pub(crate) struct Room {
+    backlog: Arc<Backlog>,
     bytes: u64,
 }
 
@@ -64,11 +64,11 @@ impl Backlog {
     }
 
     /// Room for so many bytes; `None` when there is none now. A record that is larger than all of it fits while nothing waits.
-    pub(crate) fn reserve(&self, bytes: usize) -> Option<Room<'_>> {
+    pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Room> {
         let bytes = bytes as u64;
         let fits = |taken: u64| (taken == 0 || taken.saturating_add(bytes) <= self.max).then_some(taken + bytes);
         self.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, fits).ok()?;
-        Some(Room { backlog: self, bytes })
+        Some(Room { backlog: self.clone(), bytes })
     }
 
     fn add(&self, bytes: u64) {
@@ -87,7 +87,7 @@ impl Backlog {
     }
 }
 
-impl Room<'_> {
+impl Room {
     /// The record is in the spool: its room stays taken, and it is sent.
     pub(crate) fn keep(mut self) {
         self.bytes = 0;
@@ -96,7 +96,7 @@ impl Room<'_> {
     }
 }
 
-impl Drop for Room<'_> {
+impl Drop for Room {
     fn drop(&mut self) {
         if self.bytes > 0 {
             self.backlog.give_back(self.bytes);

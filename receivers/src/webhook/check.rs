@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::{ComponentId, Problem, Problems, Section};
+use config::{ComponentId, Problems, Section};
 use pdata::{Attributes, Origin};
 use pipeline::mapping::counted::{Condition, CountRules, TimeCell};
 use pipeline::net::{Endpoint, Gates};
@@ -13,7 +13,9 @@ use super::logs::LogRules;
 use super::once::OnceRule;
 use super::settings::{self, Settings};
 use super::verify::Verifier;
-use crate::events::settings::{ledger_options, ledger_problems, path_problem, storage};
+use crate::events::settings::{
+    door_problems, endpoint, flush_problem, ledger_options, ledger_problems, path_problem, storage,
+};
 
 /// A section that holds together.
 #[derive(Debug)]
@@ -75,7 +77,10 @@ impl Checked {
         let mut problems = ledger_problems(section, &settings.dedup, settings.max_series);
         settings.check(section, &mut problems);
         let storage = storage(section, &settings.storage).map_err(|problem| problems.push(problem)).ok();
-        let endpoint = settings.endpoint(section).map_err(|problem| problems.push(problem)).ok();
+        let missing = "'endpoint' is missing: events are sent to an address";
+        let endpoint =
+            endpoint(section, &settings.endpoint, missing, "write host:port, such as endpoint: localhost:9466");
+        let endpoint = endpoint.map_err(|problem| problems.push(problem)).ok();
         let gates = Gates::plan(section, "gates", settings.gates.as_ref());
         let gates = gates.map_err(|more| problems.extend(more)).ok();
         let resource = settings.resource_attributes.iter().map(|(key, value)| (key.as_str(), value.as_str()));
@@ -126,22 +131,9 @@ impl SourcePlan {
 }
 
 impl Settings {
-    fn endpoint(&self, section: &Section) -> Result<Endpoint, Problem> {
-        if self.endpoint.trim().is_empty() {
-            let what = "'endpoint' is missing: events are sent to an address";
-            return Err(section.error("endpoint", what).with_help("write host:port, such as endpoint: localhost:9466"));
-        }
-        self.endpoint.parse().map_err(|what: String| section.error("endpoint", what))
-    }
-
     fn check(&self, section: &Section, problems: &mut Problems) {
-        problems.extend(self.limits.problems(section, "limits"));
-        if let Some(tls) = self.tls.as_ref() {
-            problems.extend(tls.problems(section, "tls"));
-        }
-        if self.flush_interval.get() < std::time::Duration::from_millis(100) {
-            problems.push(section.error("flush_interval", "'flush_interval' must be at least 100ms"));
-        }
+        problems.extend(door_problems(section, &self.limits, &self.tls));
+        problems.extend(flush_problem(section, self.flush_interval));
         if self.refused_metric.as_deref() == Some("") {
             problems.push(section.error("refused_metric", "a metric's name must not be empty"));
         }

@@ -9,6 +9,7 @@ use smallvec::{SmallVec, smallvec};
 use super::field::trusts;
 use super::reason::Reason;
 use super::settings::Format;
+use crate::events::items;
 
 /// What a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Kind {
         let text = std::str::from_utf8(body).map_err(|_| Reason::Malformed)?.trim_ascii();
         let documents: Documents<'a> = match self {
             Self::Json if text.starts_with('[') => {
-                let items: Vec<&RawValue> = serde_json::from_str(text).map_err(|_| Reason::Malformed)?;
+                let items = items(text, EVENTS_MAX).map_err(|_| Reason::Malformed)?;
                 items.into_iter().map(|item| Cow::Borrowed(item.get())).collect()
             }
             Self::Json => smallvec![Cow::Borrowed(text)],

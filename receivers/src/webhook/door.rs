@@ -9,13 +9,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pipeline::Clock;
 use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, unknown_path};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 use super::document::decoded;
 use super::reason::Reason;
 use super::settings::Challenge;
 use super::source::{Outcome, Source, Taken, Turned, fit_to_echo};
+use super::verify::same;
 
 /// What a sender is told.
 #[derive(Default, Serialize)]
@@ -126,12 +125,10 @@ fn echo(challenge: &Challenge, wanted: &str, query: &str) -> Option<String> {
         let first = pairs.next()?;
         if pairs.next().is_some() { None } else { first }
     };
-    if let Some(name) = &challenge.token_query {
-        let digest = |text: &str| Sha256::digest(text.as_bytes());
-        let given = digest(&value(name)?);
-        if !bool::from(given.ct_eq(&digest(challenge.token.expose()))) {
-            return None;
-        }
+    if let Some(name) = &challenge.token_query
+        && !same(challenge.token.expose().as_bytes(), value(name)?.as_bytes())
+    {
+        return None;
     }
     value(wanted).filter(|text| fit_to_echo(text))
 }

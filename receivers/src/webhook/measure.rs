@@ -6,7 +6,8 @@ use pdata::UnixNanos;
 use pipeline::Meters;
 use serde::Deserialize;
 
-use super::verify::{Refused, Verified, Verifier, VerifySettings};
+use super::reason::Reason;
+use super::verify::{Verified, Verifier, VerifySettings};
 
 /// What a believed request is known by.
 pub struct Proof<'a> {
@@ -51,7 +52,7 @@ impl Verification {
     /// # Errors
     /// A word for why it is not.
     pub fn verify<'a>(&self, headers: &'a HeaderMap, body: &[u8], now: UnixNanos) -> Result<Proof<'a>, &'static str> {
-        let verified = self.0.verify(headers, body, now).map_err(Refused::word)?;
+        let verified = self.0.verify(headers, body, now).map_err(|refused| Reason::from(refused).word())?;
         let Verified { key, signed_id: id, signed_time: time } = verified;
         Ok(Proof { key, id, time })
     }

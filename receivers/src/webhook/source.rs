@@ -90,11 +90,11 @@ struct Delivery<'a> {
 }
 
 /// An event, or a thing that it tells of, on its way into the ledger.
-struct Prepared<'a> {
+struct Prepared {
     what: What,
     entry: Entry,
     applied: Applied,
-    room: Option<Room<'a>>,
+    room: Option<Room>,
 }
 
 /// What is on its way.
@@ -206,13 +206,13 @@ impl Source {
     }
 
     /// Maps documents, counted from `first`, to entries.
-    fn prepare<'a>(
-        &'a self,
+    fn prepare(
+        &self,
         delivery: &Delivery<'_>,
         first: usize,
         documents: &[std::borrow::Cow<'_, str>],
         taken: &mut Taken,
-    ) -> Result<Vec<Prepared<'a>>, Stopped> {
+    ) -> Result<Vec<Prepared>, Stopped> {
         let mut prepared = Vec::with_capacity(documents.len());
         let mut books = lock(&self.books);
         for (at, document) in documents.iter().enumerate() {
@@ -226,13 +226,13 @@ impl Source {
     }
 
     /// Puts an event, and the things that it tells of, on their way.
-    fn entries<'a>(
-        &'a self,
+    fn entries(
+        &self,
         books: &mut Books,
         delivery: &Delivery<'_>,
         at: usize,
         document: &str,
-        prepared: &mut Vec<Prepared<'a>>,
+        prepared: &mut Vec<Prepared>,
     ) -> Result<(), Stopped> {
         // An event is an object. A number or a text has no field, so nothing of it could be told from another one.
         if !document.starts_with('{') {
@@ -326,24 +326,22 @@ impl Source {
         id
     }
 
-    /// Puts entries in line one after another before any of them waits, so that they share a commit and keep their order.
-    async fn commit(&self, prepared: Vec<Prepared<'_>>, taken: &mut Taken) -> Result<(), Turned> {
-        let submitted = join_all(prepared.into_iter().map(|prepared| async move {
-            let Prepared { what, entry, applied, room } = prepared;
-            (what, self.shared.ledger.submit(entry).await, applied, room)
-        }));
-        // Dropped in the middle an entry is counted or not; its next try will tell.
-        let submitted = tokio::time::timeout(COMMIT_WITHIN, submitted).await;
-        let submitted = submitted.map_err(|_| Turned { why: Reason::Overloaded, after: Some(RETRY) })?;
+    /// Commits entries, in their order.
+    async fn commit(&self, prepared: Vec<Prepared>, taken: &mut Taken) -> Result<(), Turned> {
+        let spools = prepared.iter().any(|prepared| prepared.room.is_some());
+        let submitted = submit(self.shared.ledger.clone(), prepared);
+        // Dropped in the middle, as when its sender hangs up, an entry is counted or not; its next try will tell. A record must be known to
+        // be there or not: else its room would be free and taken. So its commit has a task of its own.
+        let submitted = async { if spools { tokio::spawn(submitted).await } else { Ok(submitted.await) } };
+        let Ok(Ok(submitted)) = tokio::time::timeout(COMMIT_WITHIN, submitted).await else {
+            return Err(Turned { why: Reason::Overloaded, after: Some(RETRY) });
+        };
         let mut not_now = None;
         let (mut accepted, mut duplicates) = (0, 0);
-        for (what, committed, applied, room) in submitted {
+        for (what, committed, applied) in submitted {
             match (what, committed) {
                 (_, Ok(Committed::New)) => {
                     accepted += usize::from(matches!(what, What::Event));
-                    if let Some(room) = room {
-                        room.keep();
-                    }
                     if !applied.skipped.is_empty() {
                         lock(&self.books).note(what, &applied);
                     }
@@ -372,6 +370,21 @@ impl Books {
             What::Thing(place) => self.things[place].note(applied),
         }
     }
+}
+
+/// Puts entries in line one after another before any of them waits, so that they share a commit and keep their order.
+async fn submit(ledger: Ledger, prepared: Vec<Prepared>) -> Vec<(What, Result<Committed, Refusal>, Applied)> {
+    let submitted = prepared.into_iter().map(|Prepared { what, entry, applied, room }| {
+        let ledger = &ledger;
+        async move {
+            let committed = ledger.submit(entry).await;
+            if let (Some(room), Ok(Committed::New)) = (room, &committed) {
+                room.keep();
+            }
+            (what, committed, applied)
+        }
+    });
+    join_all(submitted).await
 }
 
 /// A request that is not believed. When the keys cannot be read that is no fault of the sender's, who should come again.

@@ -1,13 +1,13 @@
 //! What the user writes: the Collector's keys.
 
-use config::{ByteSize, Duration, Optional, Problem, Problems, Secret, Section, Unsupported};
+use config::{ByteSize, Duration, Optional, Problems, Secret, Section, Unsupported};
 use http::HeaderName;
-use pipeline::net::{Endpoint, Gates, GatesConfig, LimitsConfig, Timeouts, TlsServerConfig};
+use pipeline::net::{Gates, GatesConfig, LimitsConfig, Timeouts, TlsServerConfig};
 use regex::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::events::settings::path_problem;
+use crate::events::settings::{door_problems, endpoint, path_problem};
 use crate::webhook::verify::{SchemeName, Verifier, VerifySettings};
 
 /// Receiver `webhook_event`: bodies that are sent over HTTP as log records, with the Collector's keys.
@@ -175,7 +175,10 @@ impl Checked {
         let settings: Settings = section.decode()?;
         let mut problems = Unsupported::problems(section, &UNSUPPORTED);
         settings.check(section, &mut problems);
-        let endpoint = settings.endpoint(section).map_err(|problem| problems.push(problem)).ok();
+        let missing = "missing receiver server endpoint from config";
+        let endpoint =
+            endpoint(section, &settings.endpoint, missing, "write host:port, such as endpoint: localhost:8088");
+        let endpoint = endpoint.map_err(|problem| problems.push(problem)).ok();
         let gates = Gates::plan(section, "gates", settings.gates.as_ref());
         let gates = gates.map_err(|more| problems.extend(more)).ok();
         let required = settings.required(section, &mut problems);
@@ -203,14 +206,6 @@ impl Checked {
 }
 
 impl Settings {
-    fn endpoint(&self, section: &Section) -> Result<Endpoint, Problem> {
-        if self.endpoint.trim().is_empty() {
-            let what = "missing receiver server endpoint from config";
-            return Err(section.error("endpoint", what).with_help("write host:port, such as endpoint: localhost:8088"));
-        }
-        self.endpoint.parse().map_err(|what: String| section.error("endpoint", what))
-    }
-
     fn check(&self, section: &Section, problems: &mut Problems) {
         if let Some(transport) = self.transport.as_ref().filter(|transport| *transport != "tcp") {
             let what = format!("the transport {transport:?} is not supported yet");
@@ -238,10 +233,7 @@ impl Settings {
             let what = "'max_request_body_size' must be at least 1: nothing could be sent";
             problems.push(section.error("max_request_body_size", what));
         }
-        problems.extend(self.limits.problems(section, "limits"));
-        if let Some(tls) = self.tls.as_ref() {
-            problems.extend(tls.problems(section, "tls"));
-        }
+        problems.extend(door_problems(section, &self.limits, &self.tls));
     }
 
     fn required(&self, section: &Section, problems: &mut Problems) -> Option<(HeaderName, Secret)> {

@@ -88,6 +88,27 @@ async fn a_full_spool_pushes_back_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_sender_that_hangs_up_frees_no_room_that_its_record_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let house = House::open(folder.path(), LOGS).await;
+    let event = |id: u64| json!({"id": id, "message": "x".repeat(100)}).to_string();
+    let mut hung_up = 0;
+    for id in 0..200 {
+        let asked = tower::ServiceExt::oneshot(house.service.clone(), request(Method::POST, "/s", &[], event(id)));
+        // Polled once: its event is in line, and nobody waits for it any more.
+        hung_up += u64::from(futures_util::FutureExt::now_or_never(asked).is_none());
+        tokio::task::yield_now().await;
+    }
+    assert!(hung_up > 2, "{hung_up}");
+    let mut more = 1_000..1_020;
+    while house.post("/s", &event(more.next().unwrap())).await.error() != "503 spool_full" {}
+    let waiting = house.ledger.spooled(0, 1_000, 1 << 20).await.unwrap();
+    let bytes: usize = waiting.iter().map(|(_, record)| record.len()).sum();
+    assert!(bytes <= 1 << 10, "{} records of {bytes} bytes wait, and 1 KiB may", waiting.len());
+    house.close().await;
+}
+
+#[tokio::test]
 async fn what_waits_from_an_earlier_run_takes_its_room() {
     let folder = tempfile::tempdir().unwrap();
     let house = House::open(folder.path(), LOGS).await;

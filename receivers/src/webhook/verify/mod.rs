@@ -30,6 +30,7 @@ use self::scheme::{Scheme, TimeUnit};
 use self::signature::Entry;
 use self::template::Part;
 
+pub(crate) use self::keys::same;
 pub(crate) use self::settings::{SchemeName, VerifySettings};
 
 /// Decides whether requests of one source are believed. Shared by all connections; keys in files are read again by whoever
@@ -201,20 +202,6 @@ impl Scheme {
 impl<K> Active<K> {
     fn named(&self, found: Option<usize>) -> Result<usize, Refused> {
         found.ok_or(if self.incomplete { Refused::Unready } else { Refused::Bad })
-    }
-}
-
-impl Refused {
-    /// The word for metrics and answers.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Missing => "signature_missing",
-            Self::Repeated => "signature_repeated",
-            Self::Malformed => "signature_malformed",
-            Self::Bad => "signature_bad",
-            Self::Stale => "stale",
-            Self::Unready => "secret_unreadable",
-        }
     }
 }
 
