@@ -97,6 +97,7 @@ impl Counting {
         Self { metrics, origin, ledger, meters, labels, columns: Vec::new(), counted: None, entry: Entry::new() }
     }
 
+    #[cfg(feature = "sql-server")]
     pub(crate) fn metrics(&self) -> &[CountedMetric] {
         &self.metrics
     }

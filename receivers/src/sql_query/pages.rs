@@ -86,6 +86,7 @@ impl Pages {
         Self { progress: Some(progress), counting, ..self }
     }
 
+    #[cfg(feature = "sql-server")]
     pub(crate) fn rules(&self) -> &[LogRule] {
         &self.rules
     }

@@ -35,6 +35,7 @@ pub(crate) trait Source: Send + Sync {
 pub(crate) struct Job {
     pub(crate) works: Vec<Work>,
     /// What stands for `$1`, `$2`, … in `session`: the columns of the loop's row in whose turn they are; none without a loop.
+    #[cfg_attr(not(feature = "sql-server"), expect(dead_code, reason = "files have no settings"))]
     pub(crate) row: Cells,
     /// Whether all of them must see one transaction.
     pub(crate) snapshot: bool,

@@ -75,7 +75,8 @@ impl Inflow {
         }
     }
 
-    /// The stream again; `None` when something has come behind what was taken.
+    /// The stream again, such as for TLS on it; `None` when something has come behind what was taken.
+    #[cfg(feature = "sql-mysql")]
     pub(crate) fn into_stream(self) -> Option<Box<dyn Io>> {
         self.unread.is_empty().then_some(self.stream)
     }

@@ -5,6 +5,7 @@
 //! not to miss rows that are committed after later ones were read.
 
 pub(crate) mod keeper;
+#[cfg(feature = "sql-postgres")]
 pub(crate) mod late;
 pub(crate) mod mark;
 pub(crate) mod progress;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pdata::Seed;
 use pipeline::mapping::{Cell, MapError, MissingColumn, Record};
 
+#[cfg(feature = "sql-postgres")]
 use super::late::{Horizon, Scope, Settling};
 use super::mark::{Mark, MarkType, compare, shown};
 use super::seen::Known;
@@ -17,6 +18,7 @@ pub(crate) struct Progress {
     /// What keys of rows are hashed with: the ledger's, so that they mean the same after a restart.
     seed: Seed,
     seen: Option<SharedSeen>,
+    #[cfg(feature = "sql-postgres")]
     settling: Option<Settling>,
     /// By the cursor, or by the first row.
     types: Vec<Option<MarkType>>,
@@ -64,6 +66,7 @@ pub(crate) enum Taken {
 impl Progress {
     pub(crate) fn new(rule: Arc<Tracking>, seed: Seed, seen: Option<SharedSeen>) -> Self {
         Self {
+            #[cfg(feature = "sql-postgres")]
             settling: (rule.late == Late::Xmin).then(|| Settling::new(rule.snapshot)),
             types: rule.columns.iter().map(|column| column.of).collect(),
             rule,
@@ -84,6 +87,7 @@ impl Progress {
     }
 
     /// Columns that must be among those of the result.
+    #[cfg(feature = "sql-server")]
     pub(crate) fn names(&self) -> impl Iterator<Item = &Box<str>> {
         let keys = match &self.rule.late {
             Late::Overlap { key, .. } => key.as_slice(),
@@ -149,7 +153,7 @@ impl Progress {
         }
         self.tally.rows += 1;
         self.row_key = None;
-        let settled = self.settling.as_mut().is_none_or(|settling| settling.passes(&marks, &types));
+        let settled = self.settles(&marks, &types);
         self.last = Some(marks.clone());
         if !settled {
             self.tally.unsettled += 1;
@@ -206,6 +210,18 @@ impl Progress {
         if let Some(settling) = &mut self.settling {
             settling.end(horizon);
         }
+    }
+
+    /// Whether no row can appear any more at or before this one, where that is waited for.
+    #[cfg(feature = "sql-postgres")]
+    fn settles(&mut self, marks: &Marks, types: &[MarkType]) -> bool {
+        self.settling.as_mut().is_none_or(|settling| settling.passes(marks, types))
+    }
+
+    /// Only PostgreSQL tells who could still commit one, and only with it this can be asked for.
+    #[cfg(not(feature = "sql-postgres"))]
+    fn settles(&mut self, _: &Marks, _: &[MarkType]) -> bool {
+        true
     }
 
     fn marks<R: Record + ?Sized>(&mut self, row: &R) -> Result<Marks, MapError> {
