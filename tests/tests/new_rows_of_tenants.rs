@@ -1,4 +1,4 @@
-//! New rows that are read once for each tenant, and together in one snapshot: late commits and kills. The built binary, a real server.
+//! New rows that are read once for each tenant, and together in one snapshot: late commits and kills. The built binary, real servers.
 
 #![allow(clippy::disallowed_types, reason = "real servers live in real time")]
 #![allow(clippy::print_stdout, reason = "figures, for who runs it by hand")]
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tests::exposition::Exposition;
 use tests::rows::{missed_and_doubled, passed, random, settle, write_late};
-use tests::{PATIENCE, Postgres, Weir, within};
+use tests::{MariaDb, PATIENCE, Postgres, Weir, within};
 
 /// Tenants 1 to so many.
 const TENANTS: u64 = 3;
@@ -21,6 +21,11 @@ const SESSIONS: usize = 4;
 
 /// These receivers, with logs to the file `told` and metrics to an endpoint.
 fn agent(receivers: &str, ids: &str, folder: &Path) -> String {
+    let logs = if receivers.contains("logs:") {
+        format!("\n    logs: {{receivers: [{ids}], exporters: [debug]}}")
+    } else {
+        String::new()
+    };
     format!(
         "
 receivers:
@@ -33,8 +38,7 @@ extensions:
 service:
   extensions: [file_storage]
   telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
-  pipelines:
-    logs: {{receivers: [{ids}], exporters: [debug]}}
+  pipelines:{logs}
     metrics: {{receivers: [{ids}], exporters: [prometheus]}}
 ",
         folder.join("told").display(),
@@ -146,8 +150,6 @@ fn each_row_of_each_tenant_counts_once_however_often_the_agent_is_killed() {
 ";
     let folder = tempfile::tempdir().expect("there is a temporary folder");
     let yaml = agent(receiver, "sql_query/counted", folder.path());
-    let yaml = yaml.replace("    logs: {receivers: [sql_query/counted], exporters: [debug]}\n", "");
-    let yaml = yaml.lines().filter(|line| !line.starts_with("  debug:")).collect::<Vec<_>>().join("\n");
     let start = || Weir::run_text(&yaml).env("DATABASE", server.url("postgres", "counted")).start();
     let state = folder.path().join("state/receivers/sql_query~counted");
     // Rows that the cursors have passed, by the database.
@@ -203,6 +205,46 @@ fn each_row_of_each_tenant_counts_once_however_often_the_agent_is_killed() {
     within(PATIENCE, "the mistake to be told", || {
         weir.stderr().contains("for_each: two rows have the key [\"2\"] (key_columns)").then_some(())
     });
+}
+
+#[test]
+fn a_loop_of_mariadb_has_a_cursor_for_each_of_its_rows() {
+    let server = MariaDb::shared();
+    // Tenants whose names look like numbers and are none to the database; ids past what a double holds.
+    server.database(
+        "apart",
+        "create table t(id bigint primary key, tenant varchar(9)); create table tenants(name varchar(9));
+         insert into tenants values ('7'), ('07'), ('x');
+         insert into t select 9007199254740992 + seq, elt(1 + seq % 3, '7', '07', 'x') from seq_1_to_300",
+    );
+    let receiver = "  sql_query/counted:
+    driver: mysql
+    datasource: ${env:DATABASE}
+    storage: file_storage
+    collection_interval: 20ms
+    timeout: 20s
+    consistency: snapshot
+    for_each: {sql: select name as tenant from tenants, attribute_columns: [tenant]}
+    queries:
+      - name: jobs
+        sql: select id from t where id > ? and tenant = ? order by id
+        tracking_column: {name: id, type: int}
+        tracking_start_value: 0
+        max_rows: 30
+        metrics: [{metric_name: jobs_total, new_rows: count}]
+";
+    let folder = tempfile::tempdir().expect("there is a temporary folder");
+    let yaml = agent(receiver, "sql_query/counted", folder.path());
+    let start = || Weir::run_text(&yaml).env("DATABASE", server.url("apart", "apart")).start();
+    let counted = |weir: &Weir| ["7", "07", "x"].map(|tenant| total(weir, "jobs_total", Some(tenant)));
+    let weir = start();
+    within(PATIENCE, "all rows", || (counted(&weir) == [100.0; 3]).then_some(()));
+    drop(weir);
+    let more = "insert into t select 9007199254740992 + seq, elt(1 + seq % 3, '7', '07', 'x') from seq_301_to_600";
+    server.execute("apart", more);
+    let weir = start();
+    within(PATIENCE, "the others", || (counted(&weir).iter().sum::<f64>() >= 600.0).then_some(()));
+    assert_eq!(counted(&weir), [200.0; 3], "{}", weir.stderr());
 }
 
 /// What a counter shows of one tenant, or of all.
