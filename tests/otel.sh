@@ -12,23 +12,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 home=$root/target/judges/otel
 versions=$root/tests/otel/versions.txt
-
-say() { printf 'otel: %s\n' "$*" >&2; }
-die() { say "$*"; exit 1; }
-
-mkdir -p "$home/bin"
-exec 9>"$home/lock"
-flock 9
-cmp -s "$versions" "$home/versions.txt" && exit 0
-
-install() {
-  command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] || die "$1 is missing: install $2 and run again"
-  say "apt-get install $2"
-  apt-get update -qq >&2
-  # shellcheck disable=SC2086
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $2 >&2
-}
-command -v npm >/dev/null || install npm "nodejs npm"
+. "$root/tests/registries.sh"
 
 # A package of another suite than the system's: apt reads that suite's list into a folder of ours.
 debian() {
@@ -44,15 +28,9 @@ debian() {
   rm -rf "$apt"
 }
 
-rm -rf "$home/venv" "$home/node_modules" "$home/root"
-python3 -m venv "$home/venv" 2>/dev/null || { rm -rf "$home/venv"; install venv python3-venv; python3 -m venv "$home/venv"; }
-mapfile -t pypi < <(awk '$1 == "PyPI" { print $2 "==" $3 }' "$versions")
-mapfile -t npm < <(awk '$1 == "npm" { print $2 "@" $3 }' "$versions")
-say "pip install ${pypi[*]}"
-"$home/venv/bin/pip" install --quiet --disable-pip-version-check "${pypi[@]}" >&2 || die "pip cannot install them: is PyPI reached?"
-say "npm install ${npm[*]}"
-(cd "$home" && npm install --silent --no-save --ignore-scripts --no-audit --no-fund --no-package-lock --prefix "$home" "${npm[@]}" >&2) \
-  || die "npm cannot install them: is the npm registry reached?"
+rm -rf "$home/root"
+mkdir -p "$home/bin"
+libraries
 while read -r registry package version; do
   case $registry in debian-*) say "unpacking Debian's $package"; debian "${registry#debian-}" "$package" "$version" ;; esac
 done < "$versions"
@@ -61,5 +39,4 @@ rotel=$(find "$home/venv" -type f -name 'rotel*' -perm -u+x | head -n 1)
 [ -n "$rotel" ] || die "the wheel of rotel holds no program"
 ln -sf "$rotel" "$home/bin/rotel"
 "$home/bin/victoria-metrics" --version >/dev/null 2>&1 || die "victoria-metrics does not run"
-cp "$versions" "$home/versions.txt"
-say "ready"
+ready

@@ -17,6 +17,7 @@ pub mod postgres;
 mod process;
 mod prometheus;
 mod random;
+mod registries;
 pub mod repository;
 pub mod rows;
 pub mod senders;

@@ -4,9 +4,9 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
 use crate::process::{Process, folder};
+use crate::registries::Set;
 use crate::{PATIENCE, http, repository};
 
 /// An SDK, and how it is told to push.
@@ -26,19 +26,14 @@ pub struct Server {
     pub address: SocketAddr,
 }
 
+static SET: Set = Set::new("otel");
+
 /// The folder of the programs; the first call runs `tests/otel.sh`.
 ///
 /// # Panics
 /// When they cannot be set up: nothing is skipped.
 pub fn home() -> PathBuf {
-    static HOME: OnceLock<PathBuf> = OnceLock::new();
-    let home = HOME.get_or_init(|| {
-        let script = repository::root().join("tests/otel.sh");
-        let done = Command::new("bash").arg(script).output().expect("there is a bash");
-        assert!(done.status.success(), "tests/otel.sh: {}", String::from_utf8_lossy(&done.stderr));
-        repository::root().join("target/judges/otel")
-    });
-    home.clone()
+    SET.home()
 }
 
 /// The programs' versions, as `tests/otel/versions.txt` has them: registry, name, version.
@@ -46,9 +41,7 @@ pub fn home() -> PathBuf {
 /// # Panics
 /// When a line is none.
 pub fn versions() -> Vec<[String; 3]> {
-    let text = repository::text("tests/otel/versions.txt");
-    let line = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().expect("three words");
-    text.lines().map(line).collect()
+    SET.versions()
 }
 
 impl Sdk {

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
+use crate::registries::Set;
 use crate::repository;
 
 /// A request that a sender has sent, and what it heard.
@@ -32,19 +32,14 @@ pub enum Sender {
     Curl(&'static str),
 }
 
+static SET: Set = Set::new("senders");
+
 /// The folder of the senders' libraries; the first call runs `tests/senders.sh`.
 ///
 /// # Panics
 /// When they cannot be set up: nothing is skipped.
 pub fn home() -> PathBuf {
-    static HOME: OnceLock<PathBuf> = OnceLock::new();
-    let home = HOME.get_or_init(|| {
-        let script = repository::root().join("tests/senders.sh");
-        let done = Command::new("bash").arg(script).output().expect("there is a bash");
-        assert!(done.status.success(), "tests/senders.sh: {}", String::from_utf8_lossy(&done.stderr));
-        repository::root().join("target/judges/senders")
-    });
-    home.clone()
+    SET.home()
 }
 
 /// The libraries' versions, as `tests/senders/versions.txt` has them: registry, name, version.
@@ -52,9 +47,7 @@ pub fn home() -> PathBuf {
 /// # Panics
 /// When a line is none.
 pub fn versions() -> Vec<[String; 3]> {
-    let text = repository::text("tests/senders/versions.txt");
-    let line = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>().try_into().expect("three words");
-    text.lines().map(line).collect()
+    SET.versions()
 }
 
 impl Sender {

@@ -126,7 +126,33 @@ pub(super) struct RawOrigin<'a> {
     pub(super) scope_schema_url: &'a [u8],
 }
 
-impl RawOrigin<'_> {
+impl<'a> RawOrigin<'a> {
+    /// What a `Resource…` message says of all that stands in it. It may say so after what stands in it: that is for a second walk.
+    pub(super) fn of_resource(message: &'a [u8]) -> Result<Self, Malformed> {
+        let (mut origin, mut fields) = (Self::default(), Fields::of(message));
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => origin.resource = field.payload.only(origin.resource)?,
+                3 => origin.resource_schema_url = field.payload.bytes()?,
+                _ => {}
+            }
+        }
+        Ok(origin)
+    }
+
+    /// The same with what a `Scope…` message says.
+    pub(super) fn with_scope(mut self, message: &'a [u8]) -> Result<Self, Malformed> {
+        let mut fields = Fields::of(message);
+        while let Some(field) = fields.next()? {
+            match field.number {
+                1 => self.scope = field.payload.only(self.scope)?,
+                3 => self.scope_schema_url = field.payload.bytes()?,
+                _ => {}
+            }
+        }
+        Ok(self)
+    }
+
     pub(super) fn decode(&self, builder: &mut AttributesBuilder) -> Result<Origin, Malformed> {
         let text = |bytes| std::str::from_utf8(bytes).map(Box::from).map_err(|_| Malformed::Text);
         let mut scope = Scope {

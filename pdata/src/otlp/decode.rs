@@ -128,16 +128,7 @@ impl<'a> Request<'a> {
     }
 
     fn resource_metrics(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
-        let mut origin = RawOrigin::default();
-        // What stands above may come after what stands below: two walks over the top level.
-        let mut fields = Fields::of(message);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => origin.resource = field.payload.only(origin.resource)?,
-                3 => origin.resource_schema_url = field.payload.bytes()?,
-                _ => {}
-            }
-        }
+        let origin = RawOrigin::of_resource(message)?;
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {
             if field.number == 2 {
@@ -147,15 +138,8 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    fn scope_metrics(&mut self, message: &'a [u8], mut origin: RawOrigin<'a>) -> Result<(), Malformed> {
-        let mut fields = Fields::of(message);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => origin.scope = field.payload.only(origin.scope)?,
-                3 => origin.scope_schema_url = field.payload.bytes()?,
-                _ => {}
-            }
-        }
+    fn scope_metrics(&mut self, message: &'a [u8], origin: RawOrigin<'a>) -> Result<(), Malformed> {
+        let origin = origin.with_scope(message)?;
         let mut hasher = self.hash.under(WireId::default());
         for bytes in [origin.resource, origin.resource_schema_url, origin.scope, origin.scope_schema_url] {
             hasher.bytes(bytes);

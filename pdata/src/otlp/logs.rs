@@ -32,15 +32,7 @@ struct Taking {
 
 impl Taking {
     fn resource_logs(&mut self, message: &[u8]) -> Result<(), Malformed> {
-        let mut origin = RawOrigin::default();
-        let mut fields = Fields::of(message);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => origin.resource = field.payload.only(origin.resource)?,
-                3 => origin.resource_schema_url = field.payload.bytes()?,
-                _ => {}
-            }
-        }
+        let origin = RawOrigin::of_resource(message)?;
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {
             if field.number == 2 {
@@ -50,15 +42,8 @@ impl Taking {
         Ok(())
     }
 
-    fn scope_logs<'a>(&mut self, message: &'a [u8], mut origin: RawOrigin<'a>) -> Result<(), Malformed> {
-        let mut fields = Fields::of(message);
-        while let Some(field) = fields.next()? {
-            match field.number {
-                1 => origin.scope = field.payload.only(origin.scope)?,
-                3 => origin.scope_schema_url = field.payload.bytes()?,
-                _ => {}
-            }
-        }
+    fn scope_logs(&mut self, message: &[u8], origin: RawOrigin<'_>) -> Result<(), Malformed> {
+        let origin = origin.with_scope(message)?;
         let origin = Arc::new(origin.decode(&mut self.builder)?);
         let mut fields = Fields::of(message);
         while let Some(field) = fields.next()? {

@@ -32,6 +32,6 @@ pub use limits::{LimitsConfig, Timeouts};
 pub use listener::{Lent, Listeners};
 pub use response::{BoxError, ResponseBody, full, text, unknown_path};
 pub use server::{Peer, Server, Service};
-pub use tls::TlsServerConfig;
+pub use tls::{TlsServerConfig, TlsVersion};
 #[cfg(feature = "unpack")]
 pub use unpack::{Coding, Unpackable, Unpacker};

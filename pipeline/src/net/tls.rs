@@ -20,7 +20,7 @@ use tracing::{info, warn};
 use crate::fault::Fault;
 
 /// The most bytes of a certificate, key or CA file; the bundle of all public CAs is 220 KiB.
-const MAX_FILE_BYTES: u64 = 1 << 20;
+pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The key `tls` of a component that listens, with the Collector's names.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -123,7 +123,7 @@ impl TlsServerConfig {
         })?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&self.versions())
+            .with_protocol_versions(&TlsVersion::between(self.min_version, self.max_version))
             .map_err(|error| Wrong::new("min_version", error.to_string()))?;
         let builder = match verifier(files, provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
@@ -135,11 +135,13 @@ impl TlsServerConfig {
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(server)
     }
+}
 
-    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        let min = self.min_version.unwrap_or(TlsVersion::V1_2);
-        let max = self.max_version.unwrap_or(TlsVersion::V1_3);
-        [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
+impl TlsVersion {
+    /// The versions from `min`, 1.2 when it is not said, to `max`, the newest when it is not said.
+    pub(super) fn between(min: Option<Self>, max: Option<Self>) -> Vec<&'static SupportedProtocolVersion> {
+        let (min, max) = (min.unwrap_or(Self::V1_2), max.unwrap_or(Self::V1_3));
+        [(Self::V1_3, &rustls::version::TLS13), (Self::V1_2, &rustls::version::TLS12)]
             .into_iter()
             .filter(|(version, _)| (min..=max).contains(version))
             .map(|(_, version)| version)

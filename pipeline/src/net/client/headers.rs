@@ -9,6 +9,8 @@ use config::{Problems, Secret, Section};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
+
+use crate::net::tls::read_bounded;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use tokio::time::Instant;
 
@@ -163,17 +165,6 @@ fn read(path: &Path) -> Result<HeaderValue, String> {
         return Err(wrong("is empty".to_owned()));
     }
     value_of(text).map_err(wrong)
-}
-
-/// A whole file, but never more of it than `most` bytes.
-pub(super) fn read_bounded(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(std::io::Error::other(format!("has more than {most} bytes")));
-    }
-    Ok(bytes)
 }
 
 impl<'de> Deserialize<'de> for Headers {

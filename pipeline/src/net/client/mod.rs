@@ -22,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 pub use connect::{Connector, Dial, Io, Wire, is_guarded, tcp};
 pub use headers::{HeaderSource, Headers};
-pub use tls::{LateTls, Tls, TlsClientConfig, TlsVersion, Wrong};
+pub use tls::{LateTls, Tls, TlsClientConfig, Wrong};
 pub use verify::Verify;
 
 /// Connections to one component's destinations.

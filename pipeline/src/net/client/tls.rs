@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::{Duration, Problems, Secret, Section};
-use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use schemars::JsonSchema;
@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::connect::Io;
-use super::headers::read_bounded;
-use super::verify::{AnyName, TakesAll, Verify};
+use super::verify::{Lenient, Verify};
+use crate::net::tls::{MAX_FILE_BYTES, TlsVersion, read_bounded};
 
 /// The key `tls` of a component that calls others, with the Collector's names.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -47,17 +47,6 @@ pub struct TlsClientConfig {
     pub max_version: Option<TlsVersion>,
     /// How often at most the files are looked at for changes, 1s by default. They are looked at when a connection is opened.
     pub reload_interval: Option<Duration>,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
-pub enum TlsVersion {
-    /// RFC 5246.
-    #[serde(rename = "1.2")]
-    V1_2,
-    /// RFC 8446.
-    #[serde(rename = "1.3")]
-    V1_3,
 }
 
 /// TLS as it is set up, with certificates that are read again when their files change.
@@ -104,9 +93,6 @@ pub struct Wrong {
     key: &'static str,
     what: String,
 }
-
-/// The most bytes of a certificate, key or CA file; the bundle of all public CAs is 220 KiB.
-const MAX_FILE_BYTES: u64 = 1 << 20;
 
 impl TlsClientConfig {
     /// What is wrong with what stands under `path`, the files included.
@@ -173,7 +159,7 @@ impl TlsClientConfig {
     ) -> Result<ClientConfig, Wrong> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&self.versions())
+            .with_protocol_versions(&TlsVersion::between(self.min_version, self.max_version))
             .map_err(|error| Wrong::new("min_version", error.to_string()))?;
         let mut roots = system.cloned().unwrap_or_else(RootCertStore::empty);
         if let Some(pem) = &files.ca {
@@ -182,10 +168,13 @@ impl TlsClientConfig {
         let builder = match verify {
             Verify::Full => builder.with_root_certificates(roots),
             Verify::Authority => {
-                let any = AnyName::new(roots, provider).map_err(|error| Wrong::new("ca_file", error.to_string()))?;
+                let any =
+                    Lenient::of_any_name(roots, provider).map_err(|error| Wrong::new("ca_file", error.to_string()))?;
                 builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
             }
-            Verify::Nothing => builder.dangerous().with_custom_certificate_verifier(Arc::new(TakesAll(provider))),
+            Verify::Nothing => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Lenient::of_all(provider)))
+            }
         };
         let mut client = match (&files.cert, &files.key) {
             (Some(cert), Some(key)) => {
@@ -200,16 +189,6 @@ impl TlsClientConfig {
         };
         client.alpn_protocols = if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] };
         Ok(client)
-    }
-
-    fn versions(&self) -> Vec<&'static SupportedProtocolVersion> {
-        let min = self.min_version.unwrap_or(TlsVersion::V1_2);
-        let max = self.max_version.unwrap_or(TlsVersion::V1_3);
-        [(TlsVersion::V1_3, &rustls::version::TLS13), (TlsVersion::V1_2, &rustls::version::TLS12)]
-            .into_iter()
-            .filter(|(version, _)| (min..=max).contains(version))
-            .map(|(_, version)| version)
-            .collect()
     }
 }
 
