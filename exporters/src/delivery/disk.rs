@@ -14,7 +14,7 @@ use config::Signal;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use pipeline::drive::ExportCounts;
-use pipeline::spool::{self, Partition, Spool, SpoolOptions, Stored};
+use pipeline::spool::{self, Partition, Sieve, Spool, SpoolOptions, Stored};
 use pipeline::{BoxFuture, BuildContext, Clock, Fault, Health, Meters, Refusal, Stop, Withdrawal};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt as _;
@@ -34,7 +34,7 @@ pub(crate) struct DiskQueue {
     counts: ExportCounts,
     /// Makes what goes on the wire from what was stored.
     unpack: Unpack,
-    fold: Option<Fold>,
+    fold: Option<Arc<dyn Fold>>,
     /// None before it is opened and after it is closed.
     spool: watch::Sender<Option<Arc<Spool>>>,
     clock: Clock,
@@ -46,8 +46,14 @@ pub(crate) struct DiskQueue {
 /// Makes the body of a request from a stored one.
 pub(crate) type Unpack = Box<dyn Fn(bytes::Bytes, spool::Encoding) -> bytes::Bytes + Send + Sync>;
 
-/// Makes one request from several that follow each other, where that saves something.
-pub(crate) type Fold = Arc<dyn Fn(&[Stored]) -> Option<Bundle> + Send + Sync>;
+/// Leaves out of what waits what newer batches have made needless.
+pub(crate) trait Fold: Send + Sync {
+    /// One request from several that follow each other, where that saves something.
+    fn join(&self, run: &[Stored]) -> Option<Bundle>;
+
+    /// For one fold of what waits on disk.
+    fn sieve(self: Arc<Self>) -> Box<dyn Sieve>;
+}
 
 /// What is sent as one: a parcel as it was stored, or one that stands for several.
 pub(crate) struct Bundle {
@@ -79,6 +85,10 @@ enum End {
 const AHEAD: usize = 256 << 10;
 /// The same where what waits is folded: the more is seen at once, the more falls away.
 const AHEAD_TO_FOLD: usize = 1 << 20;
+/// How often it is looked whether so much waits that a fold pays.
+const FOLD_EVERY: Duration = Duration::from_secs(1);
+/// After how long a disk that broke a fold off is given the next one.
+const FOLD_AGAIN: Duration = Duration::from_secs(10);
 /// How long what waits may still be sent when the agent stops, while it is taken; the rest is on disk.
 const FLUSH: Duration = Duration::from_secs(2);
 /// After how long a disk that does not give a parcel is asked again, and how often before the file is left behind.
@@ -92,7 +102,7 @@ impl DiskQueue {
         options: SpoolOptions,
         delivery: Delivery,
         unpack: Unpack,
-        fold: Option<Fold>,
+        fold: Option<Arc<dyn Fold>>,
         context: &BuildContext,
     ) -> Self {
         let name = context.id.to_string();
@@ -141,6 +151,8 @@ impl DiskQueue {
         let (mut couriers, mut known) = (FuturesUnordered::new(), Vec::new());
         let tending = spool.tend();
         tokio::pin!(tending);
+        let folding = self.folding(&spool);
+        tokio::pin!(folding);
         loop {
             for partition in spool.partitions() {
                 if !known.iter().any(|other| Arc::ptr_eq(other, &partition)) {
@@ -154,6 +166,7 @@ impl DiskQueue {
                 () = spool.opening() => {}
                 Some(()) = couriers.next(), if !couriers.is_empty() => known.retain(|partition| !partition.is_gone()),
                 () = &mut tending => {}
+                () = &mut folding => {}
             }
         }
         hurry.send_replace(true);
@@ -233,11 +246,25 @@ impl DiskQueue {
         match &self.fold {
             Some(fold) if taken.len() > 1 => {
                 let (fold, all) = (fold.clone(), taken.clone());
-                let folding = tokio::task::spawn_blocking(move || fold_runs(&fold, &all));
+                let folding = tokio::task::spawn_blocking(move || fold_runs(&*fold, &all));
                 // A fold that broke off has changed nothing.
                 folding.await.unwrap_or_else(|_| taken.into_iter().map(Bundle::one).collect())
             }
             _ => taken.into_iter().map(Bundle::one).collect(),
+        }
+    }
+
+    /// Folds what waits on disk, whenever that pays. Runs until it is dropped, at any await.
+    async fn folding(&self, spool: &Spool) {
+        let Some(fold) = &self.fold else { return std::future::pending().await };
+        loop {
+            self.clock.sleep(FOLD_EVERY).await;
+            for partition in spool.partitions().into_iter().filter(|partition| partition.is_ripe()) {
+                if let Err(error) = partition.fold(fold.clone().sieve()).await {
+                    tracing::warn!(%error, "cannot fold the sending queue: what waits stays as it is");
+                    self.clock.sleep(FOLD_AGAIN).await;
+                }
+            }
         }
     }
 
@@ -275,10 +302,10 @@ impl Bundle {
 }
 
 /// Metrics that follow each other become one request each run.
-fn fold_runs(fold: &Fold, all: &[Stored]) -> Vec<Bundle> {
+fn fold_runs(fold: &dyn Fold, all: &[Stored]) -> Vec<Bundle> {
     let mut bundles = Vec::new();
     for run in all.chunk_by(|one, two| one.signal == two.signal) {
-        let folded = (run.len() > 1 && run[0].signal == Signal::Metrics).then(|| fold(run)).flatten();
+        let folded = (run.len() > 1 && run[0].signal == Signal::Metrics).then(|| fold.join(run)).flatten();
         match folded {
             Some(bundle) => bundles.push(bundle),
             None => bundles.extend(run.iter().cloned().map(Bundle::one)),

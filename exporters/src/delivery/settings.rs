@@ -48,8 +48,8 @@ pub(crate) struct QueueSettings {
     pub(crate) partition: Option<PartitionSettings>,
     /// How many batches of one partition are sent at the same time; only with `storage`. Default 1, which keeps their order.
     pub(crate) consumers_per_partition: Option<usize>,
-    /// Whether points of cumulative series that a newer one supersedes are left out when they are taken from the queue; only with
-    /// `storage`. Default false.
+    /// Whether points of cumulative series that a newer one supersedes are left out of what waits; only with `storage`. Default
+    /// false.
     pub(crate) fold_superseded: bool,
     /// What becomes of batches that the destination will never take; only with `storage`.
     pub(crate) dead_letters: Option<DeadLetterSettings>,
@@ -296,6 +296,7 @@ impl QueueSettings {
             max_partitions: partition.map_or(0, |partition| partition.max_partitions),
             dead_bytes: if dead.enabled { dead.max_bytes.get() } else { 0 },
             when_full: if self.block_on_overflow { WhenFull::Wait } else { WhenFull::Refuse },
+            fold: self.fold_superseded,
         }
     }
 }

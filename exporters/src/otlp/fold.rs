@@ -4,42 +4,86 @@
 //! when a later one of its series has the same start time and no earlier time. Gauges (each value is news), deltas (each is an
 //! addition), summaries, points without a start time (nobody could see a reset) and ends of series are always kept, and what stands
 //! before the end of a series is not superseded by what stands behind it.
+//!
+//! It is done twice: to what waits on disk, batch by batch from the newest to the oldest, and to what is taken from there to be sent,
+//! which becomes one request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use pdata::otlp::MetricsDecoder;
-use pdata::{Fingerprint, Metrics, Point, SeriesTable, Temporality, UnixNanos};
-use pipeline::Payload;
-use pipeline::spool::Stored;
+use pdata::{Fingerprint, Limits, Metrics, Point, Seed, SeriesTable, Temporality, UnixNanos};
+use pipeline::spool::{Sieve, Sifted, Stored};
+use pipeline::{BuildContext, Count, Payload};
 
 use super::pack::{Packer, unpacked};
-use crate::delivery::Bundle;
+use super::split::only;
+use crate::delivery::{Bundle, Fold};
 
 /// Folds what one exporter has waiting.
 pub(super) struct Folding {
+    /// Of its own, and bounded by what it is for: series here are known while they wait.
     table: Arc<SeriesTable>,
     decoder: MetricsDecoder,
-    packer: Arc<Packer>,
+    /// Of its own too: it remembers series by the ids of that table.
+    packer: Packer,
+    /// Points of series beyond [`SERIES_MAX`].
+    unknown: Count,
+}
+
+/// One fold of what waits on disk.
+struct Sifting {
+    folding: Arc<Folding>,
+    newest: Newest,
 }
 
 /// The newest point that was met of each series, going backwards.
-type Newest = HashMap<Fingerprint, (UnixNanos, UnixNanos)>;
+#[derive(Default)]
+struct Newest {
+    series: HashMap<Fingerprint, (UnixNanos, UnixNanos)>,
+    /// Points of series that found no place.
+    unknown: u64,
+}
+
+/// Series of which one fold knows the newest point: 80 MiB while it runs. Points of others are kept, and counted.
+const SERIES_MAX: usize = 1 << 20;
+/// What the table of series may take between folds; past it a series is decoded whole for each point.
+const TABLE: Limits = Limits { series: 1 << 18, bytes: 64 << 20, sights: 1 << 16, idle_epochs: 2 };
 
 impl Folding {
-    pub(super) fn new(packer: Arc<Packer>) -> Self {
-        let table = SeriesTable::with_defaults();
-        Self { decoder: MetricsDecoder::new(table.clone()), table, packer }
+    pub(super) fn new(packer: Packer, context: &BuildContext) -> Self {
+        let table = SeriesTable::new(Seed::random(), TABLE);
+        let unknown = context.meters.count(
+            "weir_queue_unfolded_items",
+            "Points that a fold passed over, since more series wait than it may know.",
+            "{items}",
+            vec![("exporter", context.id.to_string())],
+        );
+        Self { decoder: MetricsDecoder::new(table.clone()), table, packer, unknown }
     }
 
-    /// One request from several that follow each other; none when there is nothing to fold, or one of them cannot be read: then they are
-    /// sent as they are.
-    pub(super) fn fold(&self, run: &[Stored]) -> Option<Bundle> {
+    /// Forgets series that left.
+    pub(super) fn turn(&self) {
+        self.decoder.turn();
+        self.table.sweep();
+    }
+
+    fn decode(&self, stored: &Stored) -> Option<Metrics> {
+        let body = unpacked(&stored.body, stored.encoding).ok()?;
+        let decoded = self.decoder.decode(&body).ok()?;
+        // What cannot be read here may still be what the destination wants.
+        (decoded.rejected == 0 && decoded.data.points.len() as u64 == stored.items).then_some(decoded.data)
+    }
+}
+
+impl Fold for Folding {
+    /// None also when one of them cannot be read: then they are sent as they are.
+    fn join(&self, run: &[Stored]) -> Option<Bundle> {
         // Taken before anything is decoded, so that it outlives every slot that is named below.
         let pin = self.table.pin();
         let decoded = run.iter().map(|stored| self.decode(stored)).collect::<Option<Vec<_>>>()?;
-        let mut newest = Newest::new();
-        let mut kept: Vec<Vec<bool>> = decoded.iter().rev().map(|metrics| keep(metrics, &mut newest)).collect();
+        let mut newest = Newest::default();
+        let mut kept: Vec<Vec<bool>> = decoded.iter().rev().map(|metrics| newest.sift(metrics)).collect();
         kept.reverse();
         let items = kept.iter().flatten().filter(|kept| **kept).count() as u64;
         let before: u64 = run.iter().map(|stored| stored.items).sum();
@@ -58,42 +102,72 @@ impl Folding {
         Some(Bundle { stored, seqs: run.iter().map(|stored| stored.seq).collect(), folded: before - items })
     }
 
-    /// Forgets series that left.
-    pub(super) fn turn(&self) {
-        self.decoder.turn();
-        self.table.sweep();
-    }
-
-    fn decode(&self, stored: &Stored) -> Option<Metrics> {
-        let body = unpacked(&stored.body, stored.encoding).ok()?;
-        let decoded = self.decoder.decode(&body).ok()?;
-        // What cannot be read here may still be what the destination wants.
-        (decoded.rejected == 0 && decoded.data.points.len() as u64 == stored.items).then_some(decoded.data)
+    fn sieve(self: Arc<Self>) -> Box<dyn Sieve> {
+        Box::new(Sifting { folding: self, newest: Newest::default() })
     }
 }
 
-/// Which points of a batch are kept, of which everything newer has been looked at.
-fn keep(metrics: &Metrics, newest: &mut Newest) -> Vec<bool> {
-    let mut kept: Vec<_> = metrics.points.iter().rev().map(|point| is_kept(metrics, point, newest)).collect();
-    kept.reverse();
-    kept
+impl Sieve for Sifting {
+    fn sift(&mut self, stored: &Stored) -> Sifted {
+        if stored.signal != config::Signal::Metrics {
+            return Sifted::Whole;
+        }
+        let Some(metrics) = self.folding.decode(stored) else {
+            self.gap();
+            return Sifted::Whole;
+        };
+        let kept = self.newest.sift(&metrics);
+        let items = kept.iter().filter(|kept| **kept).count() as u64;
+        if items == stored.items {
+            return Sifted::Whole;
+        }
+        if items == 0 {
+            return Sifted::Nothing;
+        }
+        // What was stored cannot be too large to be stored again.
+        let packed = self.folding.packer.pack_bare(&Payload::from(only(&metrics, &kept)));
+        packed.map_or(Sifted::Whole, |body| Sifted::Part { encoding: self.folding.packer.encoding(), items, body })
+    }
+
+    /// It may hold the end of any series.
+    fn gap(&mut self) {
+        self.newest.series.clear();
+    }
 }
 
-fn is_kept(metrics: &Metrics, point: &Point, newest: &mut Newest) -> bool {
-    let series = metrics.series(point.series);
-    if series.metric().kind.temporality() != Some(Temporality::Cumulative) || point.start == UnixNanos::UNSET {
-        return true;
+impl Drop for Sifting {
+    fn drop(&mut self) {
+        self.folding.unknown.add(self.newest.unknown);
     }
-    if point.is_end() {
-        newest.remove(&series.fingerprint());
-        return true;
+}
+
+impl Newest {
+    /// Which points of a batch are kept, of which everything newer has been looked at.
+    fn sift(&mut self, metrics: &Metrics) -> Vec<bool> {
+        let mut kept: Vec<_> = metrics.points.iter().rev().map(|point| self.keeps(metrics, point)).collect();
+        kept.reverse();
+        kept
     }
-    let superseded =
-        newest.get(&series.fingerprint()).is_some_and(|(start, time)| *start == point.start && *time >= point.time);
-    if !superseded {
-        newest.insert(series.fingerprint(), (point.start, point.time));
+
+    fn keeps(&mut self, metrics: &Metrics, point: &Point) -> bool {
+        let series = metrics.series(point.series);
+        if series.metric().kind.temporality() != Some(Temporality::Cumulative) || point.start == UnixNanos::UNSET {
+            return true;
+        }
+        let fingerprint = series.fingerprint();
+        if point.is_end() {
+            self.series.remove(&fingerprint);
+            return true;
+        }
+        let known = self.series.get(&fingerprint);
+        let superseded = known.is_some_and(|(start, time)| *start == point.start && *time >= point.time);
+        match (superseded, known.is_some() || self.series.len() < SERIES_MAX) {
+            (true, _) => return false,
+            (false, true) => drop(self.series.insert(fingerprint, (point.start, point.time))),
+            (false, false) => self.unknown += 1,
+        }
+        true
     }
-    !superseded
 }
 
 fn join(out: &mut Metrics, metrics: &Metrics, kept: &[bool], inline: &mut HashMap<Fingerprint, pdata::SeriesId>) {
@@ -132,9 +206,9 @@ mod tests {
     /// Name, kind, start, time, value; a negative value ends the series.
     type Line = (&'static str, Kind, u64, u64, i64);
 
-    fn folding() -> Folding {
-        let params = CompressionParams::default();
-        Folding::new(Arc::new(Packer::new(Compression::Gzip, &params, false).unwrap()))
+    fn folding() -> Arc<Folding> {
+        let packer = Packer::new(Compression::Gzip, &CompressionParams::default(), false).unwrap();
+        Arc::new(Folding::new(packer, &pipeline::testing::context("otlp_http")))
     }
 
     fn stored(folding: &Folding, seq: u64, lines: &[Line]) -> Stored {
@@ -152,20 +226,49 @@ mod tests {
                 flags,
             });
         }
-        let body = folding.packer.pack_bare(&Payload::from(metrics)).unwrap();
+        let packer = folding.packer.twin().unwrap();
+        let body = packer.pack_bare(&Payload::from(metrics)).unwrap();
         let (items, signal) = (lines.len() as u64, config::Signal::Metrics);
         Stored { seq, time: seq, signal, encoding: Encoding::Gzip, items, note: String::new(), body }
     }
 
-    /// The values of each series after a fold, in their order, and how many were left out.
+    /// The points of each series after a fold, in their order, and how many were left out. Sifted one by one the same are left.
     fn fold(batches: &[&[Line]]) -> Option<(Vec<(String, u64)>, u64)> {
         let folding = folding();
         let run: Vec<_> = (1..).zip(batches).map(|(seq, lines)| stored(&folding, seq, lines)).collect();
-        let bundle = folding.fold(&run)?;
+        let mut sifted: Vec<_> = sift(&folding, &run).iter().flat_map(|stored| lines(&folding, stored)).collect();
+        let Some(bundle) = folding.join(&run) else {
+            assert_eq!(sifted.len(), batches.iter().map(|lines| lines.len()).sum::<usize>());
+            return None;
+        };
         assert_eq!(bundle.seqs, (1..=run.len() as u64).collect::<Vec<_>>());
-        let metrics = folding.decode(&bundle.stored).unwrap();
+        let mut joined = lines(&folding, &bundle.stored);
+        // A request nests points by metric.
+        sifted.sort();
+        joined.sort();
+        assert_eq!(sifted, joined);
+        Some((joined, bundle.folded))
+    }
+
+    fn lines(folding: &Folding, stored: &Stored) -> Vec<(String, u64)> {
+        let metrics = folding.decode(stored).unwrap();
         let line = |point: &Point| (metrics.series(point.series).metric().name.to_string(), point.time.0);
-        Some((metrics.points.iter().map(line).collect(), bundle.folded))
+        metrics.points.iter().map(line).collect()
+    }
+
+    fn sift(folding: &Arc<Folding>, run: &[Stored]) -> Vec<Stored> {
+        let mut sieve = folding.clone().sieve();
+        let mut left = Vec::new();
+        for stored in run.iter().rev() {
+            match sieve.sift(stored) {
+                Sifted::Whole => left.insert(0, stored.clone()),
+                Sifted::Part { encoding, items, body } => {
+                    left.insert(0, Stored { encoding, items, body, ..stored.clone() });
+                }
+                Sifted::Nothing => {}
+            }
+        }
+        left
     }
 
     fn named(lines: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -218,8 +321,55 @@ mod tests {
         let folding = folding();
         let mut run =
             vec![stored(&folding, 1, &[("a", COUNTER, 1, 10, 5)]), stored(&folding, 2, &[("a", COUNTER, 1, 20, 5)])];
-        assert!(folding.fold(&run).is_some());
+        assert!(folding.join(&run).is_some());
         run[0].body = bytes::Bytes::from_static(b"no gzip");
-        assert!(folding.fold(&run).is_none());
+        assert!(folding.join(&run).is_none());
+    }
+    #[test]
+    fn of_a_batch_that_is_written_anew_the_exemplars_go_with_their_points() {
+        let folding = folding();
+        let table = SeriesTable::with_defaults();
+        let mut metrics = Metrics::new(table.pin());
+        for (place, name) in ["a", "b", "c"].into_iter().enumerate() {
+            let id = metrics.adopt(&table.intern(identity(name, COUNTER, &[])));
+            let (start, time, flags) = (UnixNanos(1), UnixNanos(10), PointFlags::empty());
+            metrics.points.push(Point { series: id, start, time, value: Number::Int(place as i64).into(), flags });
+            let (point, value) = (place as u32, Number::Int(place as i64));
+            let (trace_id, span_id, filtered_attributes) = ([1; 16], [2; 8], pdata::Attributes::default());
+            metrics.exemplars.push(pdata::Exemplar { point, time, value, trace_id, span_id, filtered_attributes });
+        }
+        let body = folding.packer.twin().unwrap().pack_bare(&Payload::from(metrics)).unwrap();
+        let first = Stored { body, items: 3, ..stored(&folding, 1, &[("x", COUNTER, 1, 10, 5)]) };
+        let left = sift(&folding, &[first, stored(&folding, 2, &[("a", COUNTER, 1, 20, 5), ("c", COUNTER, 2, 20, 5)])]);
+        let metrics = folding.decode(&left[0]).unwrap();
+        assert_eq!(lines(&folding, &left[0]), named(&[("b", 10), ("c", 10)]));
+        for exemplar in &metrics.exemplars {
+            assert_eq!(metrics.points[exemplar.point as usize].value, exemplar.value.into());
+        }
+        assert_eq!(metrics.exemplars.len(), 2);
+    }
+
+    #[test]
+    fn nothing_is_left_out_across_a_batch_that_cannot_be_read() {
+        let folding = folding();
+        let mut run: Vec<_> = (1..=4).map(|seq| stored(&folding, seq, &[("a", COUNTER, 1, seq * 10, 5)])).collect();
+        run[2].body = bytes::Bytes::from_static(b"no gzip");
+        let left: Vec<_> = sift(&folding, &run).iter().map(|stored| stored.seq).collect();
+        assert_eq!(left, [2, 3, 4]);
+    }
+
+    #[test]
+    fn series_beyond_the_bound_are_kept_and_counted() {
+        let mut newest = Newest::default();
+        let table = SeriesTable::with_defaults();
+        let mut metrics = Metrics::new(table.pin());
+        for name in ["a", "a", "b", "b"] {
+            pipeline::testing::push(&mut metrics, &table.intern(identity(name, COUNTER, &[])), Number::Int(1), 1);
+            metrics.points.last_mut().unwrap().start = UnixNanos(1);
+        }
+        let full = (0..SERIES_MAX as u64 - 1).map(|number| (Fingerprint([number, 0]), (UnixNanos(1), UnixNanos(1))));
+        newest.series.extend(full);
+        assert_eq!(newest.sift(&metrics), [true, true, false, true]);
+        assert_eq!(newest.unknown, 2);
     }
 }

@@ -163,8 +163,14 @@ impl Otlp {
                 let framing = packer.clone();
                 let unpack = Box::new(move |body, encoding| framing.frame(body, encoding));
                 let by = settings.queue.partition.as_ref().map(|partition| partition.by.clone());
-                let folding = settings.queue.fold_superseded.then(|| Arc::new(Folding::new(packer.clone())));
-                let fold = folding.clone().map(|folding| Arc::new(move |run: &[_]| folding.fold(run)) as Fold);
+                let folding = if settings.queue.fold_superseded {
+                    let twin = packer.twin();
+                    let twin = twin.map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
+                    Some(Arc::new(Folding::new(twin, context)))
+                } else {
+                    None
+                };
+                let fold = folding.clone().map(|folding| folding as Arc<dyn Fold>);
                 let queue = DiskQueue::new(folder, settings, options.clone(), delivery, unpack, fold, context);
                 Way::Disk { queue: Box::new(queue), by, folding }
             }

@@ -40,7 +40,8 @@ pub(super) struct CompressionParams {
 pub(super) struct Packer {
     /// Whether a body is a gRPC message, with its flag and length before it.
     framed: bool,
-    encoding: Encoding,
+    compression: Compression,
+    level: i32,
     state: Mutex<State>,
 }
 
@@ -105,7 +106,15 @@ impl Packer {
     /// Level 1 unless said otherwise: on telemetry it takes a quarter of level 6's time for twice the bytes, and bytes are rarely
     /// what runs out.
     pub(super) fn new(compression: Compression, params: &CompressionParams, framed: bool) -> std::io::Result<Self> {
-        let level = params.level.unwrap_or(1);
+        Self::with_level(compression, params.level.unwrap_or(1), framed)
+    }
+
+    /// Another one that packs alike. What it remembers of series is its own: ids mean something within one series table only.
+    pub(super) fn twin(&self) -> std::io::Result<Self> {
+        Self::with_level(self.compression, self.level, self.framed)
+    }
+
+    fn with_level(compression: Compression, level: i32, framed: bool) -> std::io::Result<Self> {
         let compressor = match compression {
             Compression::None => Compressor::None,
             Compression::Gzip => {
@@ -115,12 +124,12 @@ impl Packer {
             Compression::Zstd => Compressor::Zstd(zstd::bulk::Compressor::new(level)?),
         };
         let state = State { encoder: MetricsEncoder::default(), compressor, plain: Vec::new() };
-        Ok(Self { framed, encoding: compression.encoding(), state: Mutex::new(state) })
+        Ok(Self { framed, compression, level, state: Mutex::new(state) })
     }
 
     /// How bodies are compressed.
     pub(super) const fn encoding(&self) -> Encoding {
-        self.encoding
+        self.compression.encoding()
     }
 
     /// The body of a request for a batch.

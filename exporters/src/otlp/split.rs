@@ -66,23 +66,28 @@ fn split_metrics(metrics: &Arc<Metrics>, by: &str) -> Vec<Part> {
         return vec![(sorter.keys.pop().unwrap_or_default(), Payload::Metrics(metrics.clone()))];
     }
     let part = |(index, key): (usize, String)| {
-        let mut out = metrics.as_ref().clone();
-        let mut places = Vec::with_capacity(parts.len());
-        let mut kept = 0_u32;
-        for part in &parts {
-            places.push((*part == index).then_some(kept));
-            kept += u32::from(*part == index);
-        }
-        let mut keep = places.iter().map(Option::is_some);
-        out.points.retain(|_| keep.next().unwrap_or(false));
-        out.exemplars.retain_mut(|exemplar| {
-            let place = places.get(exemplar.point as usize).copied().flatten();
-            exemplar.point = place.unwrap_or_default();
-            place.is_some()
-        });
-        (key, Payload::from(out))
+        (key, Payload::from(only(metrics, &parts.iter().map(|part| *part == index).collect::<Vec<_>>())))
     };
     sorter.keys.into_iter().enumerate().map(part).collect()
+}
+
+/// The points of a batch that are to be kept, with their exemplars.
+pub(super) fn only(metrics: &Metrics, kept: &[bool]) -> Metrics {
+    let mut out = metrics.clone();
+    let mut places = Vec::with_capacity(kept.len());
+    let mut count = 0_u32;
+    for kept in kept {
+        places.push(kept.then_some(count));
+        count += u32::from(*kept);
+    }
+    let mut keep = kept.iter().copied();
+    out.points.retain(|_| keep.next().unwrap_or(false));
+    out.exemplars.retain_mut(|exemplar| {
+        let place = places.get(exemplar.point as usize).copied().flatten();
+        exemplar.point = place.unwrap_or_default();
+        place.is_some()
+    });
+    out
 }
 
 #[cfg(test)]

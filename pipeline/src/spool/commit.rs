@@ -9,7 +9,7 @@ use std::sync::{Arc, PoisonError};
 use config::Signal;
 use tokio::sync::oneshot;
 
-use super::folder::DEAD;
+use super::folder::{DEAD, MAIN};
 use super::frame::{self, Encoding, HEAD, Head};
 use super::partition::{Partition, Segment};
 use super::{Parcel, Shared};
@@ -44,6 +44,15 @@ impl Parcel {
             end -= 1;
         }
         &self.note[..end]
+    }
+
+    /// Appends its frame.
+    pub(super) fn put(&self, seq: u64, time: u64, sure: u64, out: &mut Vec<u8>) -> Head {
+        let head = self.head(seq, time, sure);
+        head.put(out);
+        out.extend_from_slice(self.note().as_bytes());
+        out.extend_from_slice(&self.body);
+        head
     }
 
     fn head(&self, seq: u64, time: u64, sure: u64) -> Head {
@@ -151,11 +160,7 @@ impl Shared {
         buffer.reserve(usize::try_from(bytes).unwrap_or(0));
         let mut heads = Vec::with_capacity(group.len());
         for (job, seq) in group.iter().zip(seq..) {
-            let head = job.parcel.head(seq, time, sure);
-            head.put(&mut buffer);
-            buffer.extend_from_slice(job.parcel.note().as_bytes());
-            buffer.extend_from_slice(&job.parcel.body);
-            heads.push(head);
+            heads.push(job.parcel.put(seq, time, sure, &mut buffer));
         }
         match writing.take() {
             Some(mut active) => {
@@ -198,7 +203,7 @@ impl Shared {
     /// Segments are small against the bound, so that room comes back bit by bit; one of which everything is delivered is given up
     /// sooner, since nothing in it is of use.
     fn is_full(&self, partition: &Partition, len: u64) -> bool {
-        let full = segment_bytes(partition.limit);
+        let full = segment_bytes(partition.limit, self.options.fold);
         len >= full || (len >= full / 4 && partition.fill().batches == 0)
     }
 
@@ -212,8 +217,12 @@ impl Shared {
 
     /// Deletes what is delivered, and says how far that is.
     fn tidy(&self, partition: &Partition) {
-        for segment in partition.finished() {
-            self.delete(partition, &segment);
+        let finished = partition.finished();
+        for segment in &finished {
+            self.delete(partition, segment);
+        }
+        if !finished.is_empty() && partition.prefix != MAIN && partition.fill().bytes == 0 {
+            self.end_names();
         }
         if let Some(delivered) = partition.position() {
             match self.folder.keep_position(&partition.prefix, delivered) {
@@ -234,9 +243,10 @@ impl Shared {
     }
 }
 
-/// Segments of a partition that may have so many bytes.
-pub(super) fn segment_bytes(limit: u64) -> u64 {
-    (limit / 16).clamp(64 << 10, 16 << 20)
+/// Segments of a partition that may have so many bytes. Where what waits is folded they are small: the first and the last are out of
+/// a fold's reach.
+pub(super) fn segment_bytes(limit: u64, fold: bool) -> u64 {
+    (limit / 16).clamp(64 << 10, if fold { 1 << 20 } else { 16 << 20 })
 }
 
 /// Whatever ends the committer, another may follow.

@@ -22,6 +22,8 @@ pub(super) const DEAD: &str = "dead";
 const LOCK: &str = "queue.lock";
 const SEGMENT: &str = "seg";
 const POSITION: &str = "pos";
+/// What a fold writes, before it takes the place of a segment.
+const FOLD: &str = "fold";
 const PROBE: &str = "probe";
 /// Damaged bytes that are kept for whoever wants to look: so many files of at most so many bytes.
 const ASIDE_MAX: usize = 16;
@@ -98,6 +100,36 @@ impl Folder {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Writes what is to take the place of a segment, and syncs it.
+    pub(super) fn write_fold(&self, prefix: &str, first: u64, bytes: &[u8]) -> io::Result<()> {
+        let path = self.segment(prefix, first).with_extension(FOLD);
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+
+    /// Puts what was written in the place of the segment.
+    pub(super) fn take_fold(&self, prefix: &str, first: u64) -> io::Result<()> {
+        let path = self.segment(prefix, first);
+        std::fs::rename(path.with_extension(FOLD), path)
+    }
+
+    /// Deletes what a fold wrote and does not need. What stays is deleted by the next start.
+    pub(super) fn drop_fold(&self, prefix: &str, first: u64) {
+        std::fs::remove_file(self.segment(prefix, first).with_extension(FOLD)).ok();
+    }
+
+    /// Deletes what folds left that a crash broke off: all that they were to stand for is there.
+    pub(super) fn drop_folds(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == FOLD) {
+                std::fs::remove_file(path)?;
+            }
+        }
+        Ok(())
     }
 
     /// How far a partition is delivered. 0 when nobody has said so, or what is there is damaged: then more is sent again.

@@ -13,6 +13,7 @@
 //! `docs/state.md` says what is promised to users.
 
 mod commit;
+mod fold;
 mod folder;
 mod frame;
 mod offline;
@@ -42,12 +43,13 @@ use crate::fault::{Fault, Refusal};
 use crate::health::Health;
 use crate::meter::Meters;
 use commit::Job;
+pub use fold::{Sieve, Sifted};
 use folder::{DEAD, Folder, MAIN};
 pub use frame::Encoding;
 pub use offline::{Findings, Holding, Kind, Listed, Offline};
 pub use partition::{Fill, Partition, Stored};
 use room::Room;
-use scan::{Found, Look, Wrong};
+use scan::Look;
 use telemetry::Telemetry;
 
 /// Parcels on disk. Closed by [`close`](Self::close), or when it is dropped.
@@ -84,6 +86,8 @@ pub struct SpoolOptions {
     pub dead_bytes: u64,
     /// What happens to a parcel that finds no room, or a disk that takes nothing.
     pub when_full: WhenFull,
+    /// Whether what waits will be [folded](Partition::fold): then files are small.
+    pub fold: bool,
 }
 
 /// What happens to a parcel that finds no room.
@@ -119,6 +123,10 @@ struct Shared {
     opened: Notify,
     /// The committer has ended.
     rested: Notify,
+    /// Held by the fold that runs.
+    folding: Arc<tokio::sync::Mutex<()>>,
+    /// Folds are to end.
+    closing: AtomicBool,
     /// Since when the disk takes nothing, and how much it was to take.
     ailing: Mutex<Option<Ailing>>,
     /// Released by the system when the process ends, however it ends.
@@ -156,6 +164,7 @@ impl Default for SpoolOptions {
             max_partitions: 0,
             dead_bytes: 64 << 20,
             when_full: WhenFull::Refuse,
+            fold: false,
         }
     }
 }
@@ -177,6 +186,7 @@ impl Spool {
         let lock = folder.lock()?;
         let fault =
             |error: io::Error| Fault::new(format!("cannot read the queue in {}", path.display())).caused_by(error);
+        folder.drop_folds().map_err(fault)?;
         let mut wrong = Vec::new();
         let found = scan::scan(&folder, Look::Quick, &mut wrong).map_err(fault)?;
         let last = found.values().map(|found| found.last).max().unwrap_or(0);
@@ -197,6 +207,8 @@ impl Spool {
             room: Notify::new(),
             opened: Notify::new(),
             rested: Notify::new(),
+            folding: Arc::default(),
+            closing: AtomicBool::new(false),
             ailing: Mutex::default(),
             lock: Mutex::new(Some(lock)),
         });
@@ -237,6 +249,8 @@ impl Spool {
 
     /// Stores nothing more, waits for what is being written, and keeps the positions.
     pub async fn close(&self) {
+        self.0.closing.store(true, Ordering::Relaxed);
+        let _no_fold = self.0.folding.lock().await;
         let partitions = self.partitions();
         for partition in partitions {
             self.0.chores(&partition);
@@ -258,56 +272,15 @@ impl Drop for Spool {
         // Partitions hold what they share; this lets both go.
         let mut partitions = self.0.partitions.write().unwrap_or_else(PoisonError::into_inner);
         *partitions = Partitions::default();
-        // While something is written nobody else may come in: then the lock goes with the committer.
-        if !self.0.pending().running {
+        self.0.closing.store(true, Ordering::Relaxed);
+        // While something is written nobody else may come in: then the lock goes with the committer, or the fold.
+        if !self.0.pending().running && self.0.folding.try_lock().is_ok() {
             *self.0.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         }
     }
 }
 
 impl Shared {
-    fn take_in(self: &Arc<Self>, found: BTreeMap<String, Found>, wrong: &[Wrong]) {
-        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-        for (prefix, Found { key, mut segments, finished, delivered, .. }) in found {
-            for first in finished {
-                // Deleted before a crash and back again, or cut off before anything was in it, or damaged from end to end: the
-                // others are put aside when they are read.
-                for Wrong { from, to, .. } in
-                    wrong.iter().filter(|wrong| wrong.first == first && wrong.prefix == prefix)
-                {
-                    self.telemetry.damaged.add(1);
-                    let path = self.folder.segment(&prefix, first);
-                    let kept = File::open(path).and_then(|file| {
-                        folder::put_aside(&self.folder.path, &format!("{prefix}-{first}-{from}"), &file, *from, *to)
-                    });
-                    kept.ok();
-                }
-                self.folder.delete(&prefix, first).ok();
-            }
-            if prefix == DEAD {
-                // Nobody reads them: all of it is kept until the bound.
-                let limit = self.options.dead_bytes;
-                let dead = Partition::new(self.clone(), prefix, String::new(), limit, segments, 0);
-                partitions.dead = Some(Arc::new(dead));
-                continue;
-            }
-            if segments.is_empty() {
-                self.folder.forget_position(&prefix);
-                continue;
-            }
-            segments.iter_mut().for_each(|segment| segment.closed = true);
-            // What stands in it from an earlier life may have any key.
-            if prefix == MAIN && self.options.max_partitions > 0 {
-                self.mixed.store(true, Ordering::Relaxed);
-            }
-            self.telemetry.replayed_items.add(segments.iter().map(|segment| segment.items).sum());
-            self.grow(segments.iter().map(|segment| segment.end).sum());
-            let (key, limit) = (key.unwrap_or_default(), self.limit_of(&prefix));
-            let partition = Partition::new(self.clone(), prefix.clone(), key, limit, segments, delivered);
-            partitions.live.insert(prefix, Arc::new(partition));
-        }
-    }
-
     fn limit_of(&self, prefix: &str) -> u64 {
         if prefix == MAIN && self.options.max_partitions == 0 {
             self.options.max_bytes

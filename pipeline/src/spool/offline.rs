@@ -117,33 +117,42 @@ impl Offline {
             if kind_of(&prefix) != kind || only.is_some_and(|only| only != key) {
                 continue;
             }
-            for segment in &found.segments {
-                let file = match File::open(self.folder.segment(&prefix, segment.first)) {
-                    // Delivered and deleted by the agent that runs.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    file => file.map_err(|error| self.fault(error))?,
-                };
-                self.read_segment(&file, segment.begin, segment.end, found.delivered, &mut |stored| give(key, stored))?;
-            }
+            let mut last = found.delivered;
+            // The agent that runs delivers, folds and deletes: what a file held may stand in one that was passed. It is known by its number.
+            while !self.read_partition(&prefix, &mut last, &mut |stored| give(key, stored))? {}
         }
         Ok(())
+    }
+
+    /// Gives what has higher numbers than `last`. False when a file went away meanwhile, and the rest is to be looked for.
+    fn read_partition(
+        &self,
+        prefix: &str,
+        last: &mut u64,
+        give: &mut dyn FnMut(Stored) -> Result<(), Fault>,
+    ) -> Result<bool, Fault> {
+        let segments = self.folder.segments().map_err(|error| self.fault(error))?;
+        for (_, first) in segments.iter().filter(|(of, _)| of == prefix) {
+            match File::open(self.folder.segment(prefix, *first)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+                file => self.read_segment(&file.map_err(|error| self.fault(error))?, last, give)?,
+            }
+        }
+        Ok(true)
     }
 
     fn read_segment(
         &self,
         file: &File,
-        begin: u64,
-        end: u64,
-        delivered: u64,
+        last: &mut u64,
         give: &mut dyn FnMut(Stored) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let mut walk = Walk::between(file, begin, end);
-        let mut last = delivered;
+        let mut walk = Walk::new(file).map_err(|error| self.fault(error))?;
         loop {
             match walk.step().map_err(|error| self.fault(error))? {
                 Step::End => return Ok(()),
-                Step::Frame(head, at) if head.seq > last => {
-                    last = head.seq;
+                Step::Frame(head, at) if head.seq > *last => {
+                    *last = head.seq;
                     if let Some(payload) = payload(file, &head, at).map_err(|error| self.fault(error))? {
                         give(stored(&head, payload))?;
                     }

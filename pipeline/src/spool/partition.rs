@@ -28,6 +28,8 @@ pub struct Partition {
     pub(super) limit: u64,
     state: Mutex<State>,
     reading: Mutex<Option<(u64, Arc<File>)>>,
+    /// Held by the reader while it reads, and by a fold while it puts files in each other's place.
+    front: Mutex<()>,
     pub(super) writing: Mutex<Option<super::commit::Active>>,
     /// Who waits for room, in the order they came.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -74,7 +76,9 @@ pub(super) struct Segment {
     /// Nothing is added any more.
     pub(super) closed: bool,
     /// The reader has left it behind.
-    passed: bool,
+    pub(super) passed: bool,
+    /// A fold has been through it.
+    pub(super) folded: bool,
 }
 
 #[derive(Debug, Default)]
@@ -133,6 +137,7 @@ impl Segment {
             oldest: 0,
             closed: false,
             passed: false,
+            folded: false,
         }
     }
 }
@@ -165,6 +170,7 @@ impl Partition {
             limit,
             state: Mutex::new(state),
             reading: Mutex::default(),
+            front: Mutex::default(),
             writing: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             arrived: Notify::new(),
@@ -210,6 +216,7 @@ impl Partition {
 
     /// The same, where blocking is allowed.
     pub(super) fn take_now(&self, most: usize) -> io::Result<Vec<Stored>> {
+        let _front = self.front();
         let (mut taken, mut bytes) = (Vec::new(), 0);
         while let Some(place) = self.place() {
             let Place { first, at, end, sure, last } = place;
@@ -313,6 +320,7 @@ impl Partition {
 
     /// A segment that the disk refuses to give is left behind, with all that is in it; its file is kept under another name.
     pub fn give_up_segment(&self) {
+        let _front = self.front();
         let Some(Place { first, .. }) = self.place() else { return };
         self.shared.telemetry.damaged.add(1);
         let path = self.path_of(first);
@@ -350,6 +358,10 @@ impl Partition {
 
     pub(super) fn path_of(&self, first: u64) -> PathBuf {
         self.shared.folder.segment(&self.prefix, first)
+    }
+
+    pub(super) fn front(&self) -> MutexGuard<'_, ()> {
+        self.front.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

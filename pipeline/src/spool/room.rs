@@ -65,6 +65,12 @@ impl Partition {
         self.free(bytes);
     }
 
+    /// A fold has put so many bytes on disk.
+    pub(super) fn grew(&self, bytes: u64) {
+        self.lock().bytes += bytes;
+        self.use_up(bytes);
+    }
+
     /// A group is on disk: `bytes` of it were reserved, `header` was not.
     pub(super) fn wrote(&self, fresh: Option<Segment>, heads: &[Head], bytes: u64, end: u64) {
         let mut state = self.lock();

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
-use super::folder::Folder;
-use super::partition::Segment;
+use super::Shared;
+use super::folder::{self, DEAD, Folder, MAIN};
+use super::partition::{Partition, Segment};
 use super::walk::{Step, Walk, key_of, payload};
 
 /// One partition as it was found.
@@ -67,6 +70,63 @@ pub(super) fn scan(folder: &Folder, look: Look, wrong: &mut Vec<Wrong>) -> io::R
         }
     }
     Ok(all)
+}
+
+impl Shared {
+    /// Takes over what was found: deletes what is of no use, and makes a partition of the rest.
+    pub(super) fn take_in(self: &Arc<Self>, found: BTreeMap<String, Found>, wrong: &[Wrong]) {
+        let mut partitions = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+        let mut deleted = false;
+        for (prefix, Found { key, mut segments, finished, delivered, .. }) in found {
+            for first in finished {
+                // Deleted before a crash and back again, or cut off before anything was in it, or damaged from end to end: the
+                // others are put aside when they are read.
+                for Wrong { from, to, .. } in
+                    wrong.iter().filter(|wrong| wrong.first == first && wrong.prefix == prefix)
+                {
+                    self.telemetry.damaged.add(1);
+                    let path = self.folder.segment(&prefix, first);
+                    let kept = File::open(path).and_then(|file| {
+                        folder::put_aside(&self.folder.path, &format!("{prefix}-{first}-{from}"), &file, *from, *to)
+                    });
+                    kept.ok();
+                }
+                deleted |= self.folder.delete(&prefix, first).is_ok();
+            }
+            if prefix == DEAD {
+                // Nobody reads them: all of it is kept until the bound.
+                let limit = self.options.dead_bytes;
+                let dead = Partition::new(self.clone(), prefix, String::new(), limit, segments, 0);
+                partitions.dead = Some(Arc::new(dead));
+                continue;
+            }
+            if segments.is_empty() {
+                self.folder.forget_position(&prefix);
+                continue;
+            }
+            segments.iter_mut().for_each(|segment| segment.closed = true);
+            // What stands in it from an earlier life may have any key.
+            if prefix == MAIN && self.options.max_partitions > 0 {
+                self.mixed.store(true, Ordering::Relaxed);
+            }
+            self.telemetry.replayed_items.add(segments.iter().map(|segment| segment.items).sum());
+            self.grow(segments.iter().map(|segment| segment.end).sum());
+            let (key, limit) = (key.unwrap_or_default(), self.limit_of(&prefix));
+            let partition = Partition::new(self.clone(), prefix.clone(), key, limit, segments, delivered);
+            partitions.live.insert(prefix, Arc::new(partition));
+        }
+        if deleted {
+            self.end_names();
+        }
+    }
+
+    /// Makes it durable that files are gone. A partition that came back with a power failure would take what comes of its key, before what
+    /// waits of it in the common one.
+    pub(super) fn end_names(&self) {
+        if let Err(error) = self.folder.sync() {
+            tracing::warn!(%error, "deleted parts of the sending queue may come back after a power failure");
+        }
+    }
 }
 
 struct Scanned {

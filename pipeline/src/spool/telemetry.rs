@@ -17,6 +17,7 @@ pub(super) struct Telemetry {
     pub(super) dead_items: Count,
     pub(super) dead_dropped: Count,
     pub(super) folded: Count,
+    pub(super) fold_failures: Count,
     pub(super) crowded: Count,
     pub(super) batches: Level,
     pub(super) items: Level,
@@ -69,6 +70,11 @@ impl Telemetry {
                 "weir_queue_folded_items",
                 "Points that a newer point of their series made needless while they waited.",
                 "{items}",
+            ),
+            fold_failures: count(
+                "weir_queue_fold_failures",
+                "Folds that the disk broke off; what waits stays as it is, and is folded later.",
+                "{folds}",
             ),
             crowded: count(
                 "weir_queue_other_batches",

@@ -1,6 +1,7 @@
 //! What a spool promises, on real files. Crashes of the process and of the power are in `tests/queue-crash`.
 
 mod damage;
+mod fold;
 mod model;
 
 use std::collections::BTreeSet;
@@ -86,6 +87,7 @@ const SMALL: SpoolOptions = SpoolOptions {
     max_partitions: 3,
     dead_bytes: 1 << 20,
     when_full: WhenFull::Refuse,
+    fold: false,
 };
 
 #[tokio::test]

@@ -295,27 +295,27 @@ pub fn shim(folder: &Path) -> PathBuf {
     library
 }
 
-/// Puts a folder back to what fsyncs had covered. With `torn`, what was written since is there in part: any of its sectors of
-/// 512 bytes, any of its names.
+/// Puts a folder back to what fsyncs had covered. With `torn`, what was done since is there in part: any sectors of 512 bytes that were
+/// written, any names that were given, changed or taken away.
 ///
 /// # Panics
 /// When the test's own folders cannot be written.
 pub fn lose_power(folder: &Path, shadow: &Path, torn: Option<&mut Dice>) {
     let listing = fs::read_to_string(shadow.join("folder")).unwrap_or_default();
-    let mut kept: Vec<(String, Vec<u8>)> = listing
-        .lines()
-        .filter_map(|line| line.split_once(' '))
-        .map(|(inode, name)| (name.to_owned(), fs::read(shadow.join(inode)).unwrap_or_default()))
+    let synced = |inode: &str| fs::read(shadow.join(inode)).unwrap_or_default();
+    let named = listing.lines().filter_map(|line| line.split_once(' '));
+    let mut kept: Vec<Kept> = named
+        .map(|(inode, name)| Kept { name: name.to_owned(), inode: inode.to_owned(), bytes: synced(inode) })
         .collect();
     if let Some(dice) = torn {
-        tear(folder, &mut kept, dice);
+        tear(folder, &mut kept, dice, &synced);
     }
     for path in [folder, shadow] {
         fs::remove_dir_all(path).expect("the test's own folder");
         fs::create_dir(path).expect("the test's own folder");
     }
     let mut listing = String::new();
-    for (name, bytes) in kept {
+    for Kept { name, bytes, .. } in kept {
         let path = folder.join(&name);
         fs::write(&path, &bytes).expect("the test's own folder");
         let inode = fs::metadata(&path).expect("it was just written").ino();
@@ -325,29 +325,42 @@ pub fn lose_power(folder: &Path, shadow: &Path, torn: Option<&mut Dice>) {
     fs::write(shadow.join("folder"), listing).expect("the test's own folder");
 }
 
-fn tear(folder: &Path, kept: &mut Vec<(String, Vec<u8>)>, dice: &mut Dice) {
-    for entry in fs::read_dir(folder).expect("the test's own folder").flatten() {
+/// A file as a power failure leaves it.
+struct Kept {
+    name: String,
+    inode: String,
+    bytes: Vec<u8>,
+}
+
+fn tear(folder: &Path, kept: &mut Vec<Kept>, dice: &mut Dice, synced: &dyn Fn(&str) -> Vec<u8>) {
+    let there: Vec<_> = fs::read_dir(folder).expect("the test's own folder").flatten().collect();
+    kept.retain(|kept| there.iter().any(|entry| entry.file_name() == *kept.name) || dice.below(2) == 0);
+    for entry in there {
         let name = entry.file_name().to_string_lossy().into_owned();
         let Ok(file) = fs::File::open(entry.path()) else { continue };
-        let length = file.metadata().map_or(0, |meta| meta.len());
-        if !kept.iter().any(|(known, _)| *known == name) {
-            if dice.below(2) == 0 {
-                kept.push((name.clone(), Vec::new()));
-            }
+        let Ok(meta) = file.metadata() else { continue };
+        let inode = meta.ino().to_string();
+        match kept.iter_mut().find(|known| known.name == name) {
+            Some(known) if known.inode == inode => tear_sectors(&file, meta.len(), &mut known.bytes, dice),
+            // The name is new, or another file's now: it is as it was, or means what an fsync covered of the new file.
+            _ if dice.below(2) == 0 => {}
+            Some(known) => known.bytes = synced(&inode),
+            None => kept.push(Kept { name, bytes: synced(&inode), inode }),
+        }
+    }
+}
+
+fn tear_sectors(file: &fs::File, length: u64, bytes: &mut Vec<u8>, dice: &mut Dice) {
+    for at in (0..length).step_by(512) {
+        if dice.below(2) == 0 {
             continue;
         }
-        let (_, bytes) = kept.iter_mut().find(|(known, _)| *known == name).expect("it was just found");
-        for at in (0..length).step_by(512) {
-            if dice.below(2) == 0 {
-                continue;
-            }
-            let mut sector = [0; 512];
-            let read = file.read_at(&mut sector, at).unwrap_or(0);
-            let end = usize::try_from(at).unwrap_or(usize::MAX).saturating_add(read);
-            if bytes.len() < end {
-                bytes.resize(end, 0);
-            }
-            bytes[end - read..end].copy_from_slice(&sector[..read]);
+        let mut sector = [0; 512];
+        let read = file.read_at(&mut sector, at).unwrap_or(0);
+        let end = usize::try_from(at).unwrap_or(usize::MAX).saturating_add(read);
+        if bytes.len() < end {
+            bytes.resize(end, 0);
         }
+        bytes[end - read..end].copy_from_slice(&sector[..read]);
     }
 }

@@ -14,6 +14,10 @@ pub struct Judge {
     /// Sent, and not answered.
     open: BTreeSet<u64>,
     delivered: BTreeSet<u64>,
+    /// Stored before a fold was asked for: of these what a newer one supersedes may be gone.
+    old: BTreeSet<u64>,
+    /// Folds that were asked for and not ended.
+    folding: u64,
     /// What happened, for the report.
     pub tally: Tally,
 }
@@ -29,6 +33,10 @@ pub struct Tally {
     pub unanswered_but_kept: u64,
     /// Parcels that were there again after they had been delivered.
     pub again: u64,
+    /// Parcels that a fold left out.
+    pub folded: u64,
+    /// Kills while a fold ran.
+    pub in_fold: u64,
     /// Parcels answered.
     pub acked: u64,
     /// Parcels delivered.
@@ -51,7 +59,8 @@ impl Judge {
             return Err(format!("{damaged} damaged places were found after a crash"));
         }
         let there: BTreeSet<u64> = held.iter().copied().collect();
-        let lost: Vec<_> = self.kept.difference(&there).collect();
+        let gone: Vec<u64> = self.kept.difference(&there).copied().collect();
+        let (folded, lost): (Vec<_>, Vec<_>) = gone.into_iter().partition(|id| self.is_superseded(*id, &there));
         if !lost.is_empty() {
             return Err(format!(
                 "{} of {} answered parcels are lost, such as {}",
@@ -60,6 +69,9 @@ impl Judge {
                 lost[0]
             ));
         }
+        self.tally.folded += folded.len() as u64;
+        self.kept.retain(|id| there.contains(id));
+        (self.old, self.folding) = (BTreeSet::new(), 0);
         self.in_order(held)?;
         for id in &there {
             let known = self.kept.contains(id) || self.delivered.contains(id);
@@ -75,10 +87,22 @@ impl Judge {
         Ok(())
     }
 
+    /// Whether a fold may have left it out: a newer one of its series is there, or delivered.
+    fn is_superseded(&self, id: u64, there: &BTreeSet<u64>) -> bool {
+        let newer = |ids: &BTreeSet<u64>| ids.range(id + 1..).any(|other| series_of(*other) == series_of(id));
+        self.old.contains(&id) && (newer(there) || newer(&self.delivered))
+    }
+
+    /// A fold is asked for.
+    pub fn fold(&mut self) {
+        self.old = self.kept.union(&self.open).copied().collect();
+        self.folding += 1;
+    }
+
     /// Those of a tenant stand in the order in which they were sent, but for such as were sent again.
     fn in_order(&self, held: &[u64]) -> Result<(), Violation> {
         let mut last: HashMap<u64, u64> = HashMap::new();
-        for id in held.iter().filter(|id| !self.open.contains(id)) {
+        for id in held.iter().filter(|id| !self.open.contains(id) && !self.delivered.contains(id)) {
             let before = last.insert(id % 4, *id);
             if before.is_some_and(|before| before >= *id) {
                 return Err(format!("{id} stands behind {before:?}"));
@@ -97,6 +121,9 @@ impl Judge {
 
     /// Takes what a victim says. True for a refusal.
     pub fn hear(&mut self, line: &str) -> bool {
+        if line == "F" {
+            self.folding -= 1;
+        }
         let Some((letter, id)) = line.split_once(' ') else { return false };
         let Ok(id) = id.parse::<u64>() else { return false };
         match letter {
@@ -126,10 +153,16 @@ impl Judge {
     }
 }
 
+/// Parcels of a series supersede each other. One tenant has each.
+#[must_use]
+pub const fn series_of(id: u64) -> u64 {
+    id % 20
+}
+
 /// A queue that says nothing for so long hangs. Generous: tests share their machine.
 pub const WAIT: Duration = Duration::from_secs(60);
 
-/// Starts, loads and kills a queue `rounds` times; each start is judged. `crash` is what happens to the disk after a kill.
+/// Starts, loads and kills a queue `rounds` times; each start is judged. With `folds` what waits is folded now and then. `crash` is what happens to the disk after a kill.
 ///
 /// # Errors
 /// The first broken promise, with the round it showed in.
@@ -137,12 +170,13 @@ pub fn kill_loop(
     setting: &Setting,
     rounds: u64,
     seed: u64,
+    folds: bool,
     mut crash: impl FnMut(&mut Dice),
 ) -> Result<Tally, Violation> {
     let (mut judge, mut dice) = (Judge::default(), Dice(seed));
     for round in 0..rounds {
         let told = |violation: Violation| format!("round {round}, seed {seed}: {violation}");
-        one_round(setting, &mut judge, &mut dice).map_err(told)?;
+        one_round(setting, &mut judge, &mut dice, folds).map_err(told)?;
         crash(&mut dice);
     }
     let victim = Victim::start(setting);
@@ -152,11 +186,15 @@ pub fn kill_loop(
     Ok(judge.tally)
 }
 
-fn one_round(setting: &Setting, judge: &mut Judge, dice: &mut Dice) -> Result<(), Violation> {
+fn one_round(setting: &Setting, judge: &mut Judge, dice: &mut Dice, folds: bool) -> Result<(), Violation> {
     let mut victim = Victim::start(setting);
     judge.tally.kills += 1;
     let ready = victim.line(WAIT).map_err(|error| format!("no first line: {error}"))?;
     judge.at_start(&ready)?;
+    if folds && dice.below(3) == 0 {
+        judge.fold();
+        victim.send("f");
+    }
     for id in judge.load(10 + dice.below(60)) {
         victim.send(&id.to_string());
         if dice.below(12) == 0 {
@@ -173,6 +211,7 @@ fn one_round(setting: &Setting, judge: &mut Judge, dice: &mut Dice) -> Result<()
     for line in lines {
         judge.hear(&line);
     }
+    judge.tally.in_fold += judge.folding;
     judge.tally.under_load += u64::from(judge.open() > 0);
     Ok(())
 }

@@ -2,15 +2,16 @@
 //!
 //! Its first line is `ready <damaged places> <ids>`: what the queue held before it was opened, partition after partition. Then it reads lines: an id is stored at
 //! once, and answered by `A id` when the queue says that it is on disk, or `R id` when it was refused; `d` delivers some of each partition,
-//! with `T id` for each before it is done; `?` asks how it is, `up` or `down`; `.` ends it in order.
+//! with `T id` for each before it is done; `f` folds, and says `F` when it has; `?` asks how it is, `up` or `down`; `.` ends it in order.
 //!
 //! `WEIR_MUTANT=early` answers before the store, so that the tests can show that they would notice.
 
+use std::collections::HashSet;
 use std::io::{BufRead, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use pipeline::spool::{Kind, Offline, Parcel, Spool, SpoolOptions, Stored, WhenFull};
+use pipeline::spool::{Kind, Offline, Parcel, Sieve, Sifted, Spool, SpoolOptions, Stored, WhenFull};
 use pipeline::{Clock, Health, Meters};
 
 /// Tenants, of which one more than there may be partitions.
@@ -28,6 +29,7 @@ fn main() {
         max_partitions: 2,
         dead_bytes: 0,
         when_full: WhenFull::Refuse,
+        fold: true,
     };
     let spool = Spool::open(Path::new(&folder), options, &Clock::system(), &meters, &health, "crash");
     let spool = match spool {
@@ -52,6 +54,10 @@ fn main() {
                 "." => break,
                 "?" => say(if health.complaint().is_none() { "up" } else { "down" }),
                 "d" => deliver(&spool).await,
+                "f" => {
+                    let spool = spool.clone();
+                    tasks.spawn(async move { fold(&spool).await });
+                }
                 id => {
                     let id: u64 = id.parse().expect("an id");
                     if early {
@@ -110,6 +116,27 @@ async fn deliver(spool: &Spool) {
             partition.done(stored.seq);
         }
     }
+}
+
+/// Of each series the newest parcel is needed.
+#[derive(Default)]
+struct Newest(HashSet<u64>);
+
+impl Sieve for Newest {
+    fn sift(&mut self, stored: &Stored) -> Sifted {
+        if self.0.insert(queue_crash::series_of(id_of(stored))) { Sifted::Whole } else { Sifted::Nothing }
+    }
+
+    fn gap(&mut self) {
+        self.0.clear();
+    }
+}
+
+async fn fold(spool: &Spool) {
+    for partition in spool.partitions() {
+        partition.fold(Box::<Newest>::default()).await.expect("the test's own folder");
+    }
+    say("F");
 }
 
 fn damaged(meters: &Meters) -> u64 {

@@ -24,7 +24,7 @@ fn nothing_answered_is_lost_by_kill_9_and_the_order_stays() {
     let folder = tempfile::tempdir().unwrap();
     let binary = env!("CARGO_BIN_EXE_queue_crash").into();
     let setting = Setting { binary, folder: folder.path().join("queue"), env: Vec::new() };
-    let tally = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 5, |_| ()).unwrap();
+    let tally = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 5, false, |_| ()).unwrap();
     report(&tally);
     assert!(tally.acked > tally.kills && tally.delivered > tally.kills, "{tally:?}");
     assert!(tally.under_load > tally.kills / 20 && tally.unanswered_but_kept > 0, "{tally:?}");
@@ -56,8 +56,8 @@ impl Rig {
         Self { setting, fault: path("fault"), shadow, _scratch: scratch }
     }
 
-    fn lose_power(&self, rounds: u64, seed: u64) -> Result<Tally, Violation> {
-        kill_loop(&self.setting, rounds, seed, |dice: &mut Dice| {
+    fn lose_power(&self, rounds: u64, seed: u64, folds: bool) -> Result<Tally, Violation> {
+        kill_loop(&self.setting, rounds, seed, folds, |dice: &mut Dice| {
             let torn = dice.below(2) == 0;
             lose_power(&self.setting.folder, &self.shadow, torn.then_some(dice));
         })
@@ -66,16 +66,31 @@ impl Rig {
 
 #[test]
 fn nothing_answered_is_lost_when_the_power_fails_and_no_torn_write_is_taken_for_damage() {
-    let tally = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 11).unwrap();
+    let tally = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 11, false).unwrap();
     report(&tally);
     assert!(tally.acked > tally.kills && tally.under_load > 0 && tally.unanswered_but_kept > 0, "{tally:?}");
     assert!(tally.again > 0, "what was deleted and not synced comes back: {tally:?}");
 }
 
 #[test]
+fn a_fold_that_is_killed_or_loses_its_power_leaves_out_only_what_is_superseded_and_doubles_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = env!("CARGO_BIN_EXE_queue_crash").into();
+    let setting = Setting { binary, folder: folder.path().join("queue"), env: Vec::new() };
+    let killed = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 17, true, |_| ()).unwrap();
+    let unplugged = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 19, true).unwrap();
+    for tally in [killed, unplugged] {
+        report(&tally);
+        assert!(tally.folded > 100 && tally.in_fold > 0 && tally.acked > tally.kills, "{tally:?}");
+    }
+    let violation = Rig::new(&[("SHIM_BLIND", "d")]).lose_power(200, 23, true).unwrap_err();
+    assert!(violation.contains("lost"), "a build that deletes before a name is durable: {violation}");
+}
+
+#[test]
 fn builds_that_answer_early_or_sync_no_file_or_no_folder_would_be_noticed() {
     for mutant in [("WEIR_MUTANT", "early"), ("SHIM_BLIND", "f"), ("SHIM_BLIND", "d")] {
-        let violation = Rig::new(&[mutant]).lose_power(200, 13).unwrap_err();
+        let violation = Rig::new(&[mutant]).lose_power(200, 13, false).unwrap_err();
         assert!(violation.contains("lost"), "{mutant:?}: {violation}");
     }
 }

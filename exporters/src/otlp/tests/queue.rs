@@ -236,6 +236,69 @@ async fn an_outage_costs_a_counter_one_point_when_what_waits_is_folded() {
     assert_eq!(Offline::open(folder.path()).unwrap().list().unwrap(), [], "what was left out is done too");
 }
 
+/// A round of an agent that counts: 400 counters and a gauge, each of whose points says which series it is of.
+fn round(table: &Arc<SeriesTable>, round: u64) -> Batch {
+    let mut metrics = pdata::Metrics::new(table.pin());
+    // What the table met first is not what waits: ids of this table mean nothing in a fold's.
+    for place in (0..=400_i64).rev() {
+        let kind = if place == 0 { Kind::Gauge } else { Kind::COUNTER };
+        let series = table.intern(pipeline::testing::identity("m", kind, &[("place", &place.to_string())]));
+        pipeline::testing::push(&mut metrics, &series, pdata::Number::Int(place), round);
+        metrics.points.last_mut().unwrap().start = pdata::UnixNanos(1);
+    }
+    Batch::new(metrics, NOW)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_any_length_costs_about_one_point_per_series_on_disk_and_loses_no_last_value() {
+    const ROUNDS: u64 = 1500;
+    let folder = tempfile::tempdir().unwrap();
+    let down = Server::http(vec![]).ill_for(secs(1_000_000), Reply::Refuses);
+    // Files of 64 KiB. Unfolded, what comes would fill the queue five times.
+    let queue = ", fold_superseded: true, queue_size: 1MiB";
+    let rig = Rig::http(&down, folder.path(), queue);
+    let table = SeriesTable::with_defaults();
+    let mut most = [0; 2];
+    for number in 1..=ROUNDS {
+        rig.exporter.export(&round(&table, number)).await.expect("there is always room");
+        tokio::time::sleep(secs(10)).await;
+        let bytes = rig.meters.level("weir_queue_bytes", "", "", vec![("exporter", "otlp_http".to_owned())]).value();
+        let half = &mut most[usize::from(number > ROUNDS / 2)];
+        *half = bytes.max(*half);
+    }
+    assert!(most[0] < 450 << 10 && most[1] < 450 << 10, "{most:?}: the first file, the last, and what a fold leaves");
+    assert_eq!(rig.count("weir_queue_stored_items"), 401 * ROUNDS);
+    let folded = rig.count("weir_queue_folded_items");
+    rig.stop().await;
+    let held = Offline::open(folder.path()).unwrap().list().unwrap()[0].holding;
+    assert_eq!(held.items + folded, 401 * ROUNDS, "what is not there was counted");
+
+    let well = Server::http(vec![]);
+    let rig = Rig::http(&well, folder.path(), queue);
+    while Offline::open(folder.path()).unwrap().list().unwrap().iter().any(|listed| listed.holding.batches > 0) {
+        tokio::time::sleep(secs(1)).await;
+    }
+    let decoder = pdata::otlp::MetricsDecoder::new(SeriesTable::with_defaults());
+    let (mut last, mut gauges) = (std::collections::BTreeMap::new(), Vec::new());
+    for request in well.requests() {
+        let metrics = decoder.decode(&gunzip(&request.body)).unwrap().data;
+        for point in &metrics.points {
+            let place = metrics.series(point.series).identity().attributes.get("place").unwrap().to_string();
+            assert_eq!(point.value, pdata::Number::Int(place.parse().unwrap()).into(), "a point keeps its series");
+            if place == "0" {
+                gauges.push(point.time.0);
+            } else if let Some(before) = last.insert(place, point.time.0) {
+                assert!(before < point.time.0, "in order");
+            }
+        }
+    }
+    assert_eq!(last.into_values().collect::<Vec<_>>(), [ROUNDS; 400]);
+    assert_eq!(gauges, (1..=ROUNDS).collect::<Vec<_>>(), "every value of a gauge is news");
+    let (sent, more) = (rig.count("otelcol_exporter_sent_metric_points"), rig.count("weir_queue_folded_items"));
+    assert_eq!(sent + more, held.items);
+    rig.stop().await;
+}
+
 /// A batch of so many small records that share an origin.
 fn many(id: usize, records: u64, origin: &Arc<Origin>) -> Batch {
     let event_name: Box<str> = format!("a{id}").into();

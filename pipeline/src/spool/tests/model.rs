@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
+use super::fold::{ByClass, is_folded};
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ enum Step {
     Done { key: u8, nth: u8 },
     /// Ends everything that is out.
     DoneAll { key: u8 },
+    /// Leaves out what newer parcels of its class make needless.
+    Fold { key: u8 },
     /// Closes the spool in order, and opens it.
     Reopen,
     /// Opens it as after `kill -9`: nothing was closed.
@@ -39,7 +42,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (key.clone(), 1..20_u8, 8..9000_u16).prop_map(|(key, parcels, bytes)| Step::Store { key, parcels, bytes }),
         3 => (key.clone(), 1..30_000_u16).prop_map(|(key, bytes)| Step::Take { key, bytes }),
         3 => (key.clone(), any::<u8>()).prop_map(|(key, nth)| Step::Done { key, nth }),
-        2 => key.prop_map(|key| Step::DoneAll { key }),
+        2 => key.clone().prop_map(|key| Step::DoneAll { key }),
+        2 => key.prop_map(|key| Step::Fold { key }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ];
@@ -91,6 +95,23 @@ impl Model {
                 for index in 0..self.plain.entry(key).or_default().out.len() {
                     self.done(key, index);
                 }
+            }
+            Step::Fold { key } => {
+                let Some(partition) = self.partition(key) else { return };
+                partition.fold(Box::<ByClass>::default()).await.unwrap();
+                let plain = self.plain.entry(key).or_default();
+                let waiting: Vec<_> = plain.waiting.iter().copied().collect();
+                // Which files it may touch is its own matter; what it leaves is in them, behind what was taken out.
+                let taken = partition.lock().taken;
+                let mut left = Vec::new();
+                let mut give = |_: &str, stored: Stored| {
+                    left.extend((stored.seq > taken).then(|| id_of(&stored)));
+                    Ok(())
+                };
+                let offline = Offline::open(self.rig.folder.path()).unwrap();
+                offline.read(Kind::Queue, Some(KEYS[usize::from(key)]), &mut give).unwrap();
+                assert!(is_folded(&waiting, &left), "{waiting:?} became {left:?}");
+                plain.waiting = left.into();
             }
             Step::Reopen => self.reopen(true).await,
             Step::Crash => self.reopen(false).await,
