@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use pdata::{Attributes, Logs, Metrics, Origin};
+use pdata::{Attributes, Logs, Metrics, Origin, Traces};
 use pipeline::Payload;
 
 /// One part and what its resources have in common; empty for those that do not have the attribute.
 pub(super) type Part = (String, Payload);
 
-/// The parts of a batch, in the order in which they begin in it. Traces are not taken apart: nothing in weir looks into them.
+/// The parts of a batch, in the order in which they begin in it. Of traces the resources are looked at, and go whole.
 pub(super) fn split(payload: &Payload, by: &str) -> Vec<Part> {
     match payload {
         Payload::Metrics(metrics) => split_metrics(metrics, by),
         Payload::Logs(logs) => split_logs(logs, by),
-        Payload::Traces(_) => vec![(String::new(), payload.clone())],
+        Payload::Traces(traces) => split_traces(traces, by),
     }
 }
 
@@ -69,6 +69,11 @@ fn split_metrics(metrics: &Arc<Metrics>, by: &str) -> Vec<Part> {
         (key, Payload::from(only(metrics, &parts.iter().map(|part| *part == index).collect::<Vec<_>>())))
     };
     sorter.keys.into_iter().enumerate().map(part).collect()
+}
+
+fn split_traces(traces: &Arc<Traces>, by: &str) -> Vec<Part> {
+    let part = |(key, traces)| (key, Payload::from(traces));
+    traces.parts(by).into_iter().map(part).collect()
 }
 
 /// The points of a batch that are to be kept, with their exemplars.
@@ -152,5 +157,49 @@ mod tests {
         let other = pdata::LogRecord::default();
         let parts = split(&Payload::from(Logs { records: vec![record, other] }), "tenant");
         assert_eq!(parts.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a", ""]);
+    }
+
+    #[test]
+    fn resources_of_traces_go_whole_to_their_tenants() {
+        use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+        use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+        use opentelemetry_proto::tonic::resource::v1::Resource;
+        use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+        use prost::Message as _;
+        let resource = |tenant: Option<Value>, spans: usize| {
+            let pair = |value| KeyValue {
+                key: "tenant".into(),
+                value: Some(AnyValue { value: Some(value) }),
+                ..KeyValue::default()
+            };
+            let attributes = tenant.into_iter().map(pair).collect();
+            let span = Span { name: "s".into(), trace_id: vec![1; 16], span_id: vec![2; 8], ..Span::default() };
+            ResourceSpans {
+                resource: Some(Resource { attributes, ..Resource::default() }),
+                scope_spans: vec![ScopeSpans { spans: vec![span; spans], ..ScopeSpans::default() }],
+                ..ResourceSpans::default()
+            }
+        };
+        let text = |text: &str| Some(Value::StringValue(text.into()));
+        let all =
+            [resource(text("a"), 1), resource(None, 2), resource(Some(Value::IntValue(7)), 3), resource(text("a"), 4)];
+        let request = |places: &[usize]| ExportTraceServiceRequest {
+            resource_spans: places.iter().map(|place| all[*place].clone()).collect(),
+        };
+        let traces = |places: &[usize]| {
+            Payload::from(pdata::otlp::decode_traces(request(places).encode_to_vec().into()).unwrap())
+        };
+        let parts = split(&traces(&[0, 1, 2, 3]), "tenant");
+        let keys: Vec<_> = parts.iter().map(|(key, payload)| (key.as_str(), payload.items())).collect();
+        assert_eq!(keys, [("a", 5), ("", 2), ("7", 3)]);
+        for ((_, payload), places) in parts.iter().zip([&[0, 3][..], &[1], &[2]]) {
+            let Payload::Traces(part) = payload else { panic!() };
+            assert_eq!(ExportTraceServiceRequest::decode(&**part.body()), Ok(request(places)));
+        }
+        // Of one tenant they are not copied.
+        let Payload::Traces(before) = traces(&[0, 3]) else { panic!() };
+        let parts = split(&Payload::Traces(before.clone()), "tenant");
+        let (key, Payload::Traces(after)) = &parts[0] else { panic!() };
+        assert_eq!((key.as_str(), after.body().as_ptr()), ("a", before.body().as_ptr()));
     }
 }
