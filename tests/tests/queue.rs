@@ -253,8 +253,10 @@ fn the_books_balance_at_rest_after_every_kind_of_fault() {
     let yaml =
         config(storage.path(), destination.address, ", partition: {by: service.name}, dead_letters: {max_bytes: 1MiB}");
     let mut random = Random::new(3);
-    let weir = start(&yaml);
-    let mut answered = 0;
+    let file = storage.path().join("weir.yaml");
+    std::fs::write(&file, &yaml).unwrap();
+    let weir = Weir::run(file.to_str().unwrap()).listen("WEIR_LISTEN", "/v1/logs").start();
+    let (mut answered, mut carried) = (0, 0);
     let mut mood = Mood::Well;
     for id in 0..280_u64 {
         if id % 10 == 0 {
@@ -272,11 +274,19 @@ fn the_books_balance_at_rest_after_every_kind_of_fault() {
                 (destination.hits.lock().unwrap()[mood as usize] > id / 70).then_some(())
             });
         }
+        if id == 149 {
+            // A reload of the exporter while something waits: what it closes with is what it opens with.
+            destination.set(Mood::Unavailable);
+            for id in 300..320 {
+                answered += u64::from(send_log(weir.address, id));
+            }
+            std::fs::write(&file, yaml.replace("open_duration: 50ms", "open_duration: 60ms")).unwrap();
+            weir.signal("HUP");
+            carried = within(PATIENCE, "the configuration is read again", || {
+                Some(sum(&metrics(&weir), "weir_queue_replayed_items")).filter(|replayed| *replayed > 0)
+            });
+        }
     }
-    let metrics = |weir: &Weir| {
-        let response = http::get(weir.telemetry, "/metrics", &[http::TEXT]).unwrap();
-        Exposition::read(response.text())
-    };
     // Not yet at rest, and the destination down: what is not delivered stays on disk, and is found by the next start.
     destination.set(Mood::Unavailable);
     for id in 280..300 {
@@ -290,7 +300,8 @@ fn the_books_balance_at_rest_after_every_kind_of_fault() {
         let names = ["weir_queue_items", "weir_queue_stored_items", "otelcol_exporter_sent_log_records"];
         names.iter().all(|name| sum(&one, name) == sum(&two, name)).then_some(two)
     });
-    let left = books(&before, answered);
+    assert!(carried >= 20, "the reload was met with {carried} items waiting");
+    let left = books(&before, answered, carried);
     assert!(left >= 20, "{left}");
     assert_eq!(weir.stop().code(), 0, "what is on disk is not lost");
 
@@ -303,14 +314,20 @@ fn the_books_balance_at_rest_after_every_kind_of_fault() {
         (done >= left && sum(&metrics, "weir_queue_items") == 0).then_some(metrics)
     });
     assert_eq!(sum(&after, "weir_queue_replayed_items"), left);
-    assert_eq!(books(&after, 0), 0);
+    assert_eq!(books(&after, 0, 0), 0);
     let hits = *destination.hits.lock().unwrap();
     assert!(hits.iter().all(|hits| *hits > 0), "every mood was met: {hits:?}");
     assert_eq!(weir.stop().code(), 0);
 }
 
-/// Checks every account that telemetry tells of, and gives what is left in the queue.
-fn books(metrics: &Exposition, answered: u64) -> u64 {
+fn metrics(weir: &Weir) -> Exposition {
+    let response = http::get(weir.telemetry, "/metrics", &[http::TEXT]).unwrap();
+    Exposition::read(response.text())
+}
+
+/// Checks every account that telemetry tells of, and gives what is left in the queue. `carried` items were closed in one queue and found
+/// in the next by the same process.
+fn books(metrics: &Exposition, answered: u64, carried: u64) -> u64 {
     let sum = |name: &str| sum(metrics, name);
     let of = |exporter: &str, name: &str| metrics.value(name, &[("exporter", exporter)]).unwrap_or(0.0) as u64;
     let accepted = sum("otelcol_receiver_accepted_log_records") + sum("otelcol_receiver_accepted_metric_points");
@@ -328,8 +345,8 @@ fn books(metrics: &Exposition, answered: u64) -> u64 {
     let replayed = sum("weir_queue_replayed_items");
     assert_eq!(
         replayed + stored,
-        delivered + failed + damaged + left,
-        "replayed + stored = sent + failed + damaged + left"
+        delivered + failed + damaged + left + carried,
+        "replayed + stored = sent + failed + damaged + left + carried over"
     );
     let dead = sum("weir_queue_dead_letter_items");
     let rejected = sum("weir_exporter_rejected_items");
@@ -342,4 +359,58 @@ fn books(metrics: &Exposition, answered: u64) -> u64 {
     let relabelled = metrics.value("otelcol_processor_outgoing_items", &[("processor", "relabel")]).unwrap_or(0.0);
     assert_eq!(scraped, relabelled as u64, "the endpoint took what the pipeline gave");
     left
+}
+
+#[test]
+fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloaded() {
+    const SENDERS: u64 = 8;
+    const EACH: u64 = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let destination = Destination::start();
+    destination.set(Mood::Slow);
+    // One is sent, two wait, and there is no room for what eight send.
+    let yaml = config(folder.path(), destination.address, "")
+        .replace("storage: file_storage, queue_size: 8MiB", "queue_size: 2, num_consumers: 1")
+        .replace("level: error", "level: info");
+    let file = folder.path().join("weir.yaml");
+    std::fs::write(&file, &yaml).unwrap();
+    let weir = Weir::run(file.to_str().unwrap()).listen("WEIR_LISTEN", "/v1/logs").start();
+    let address = weir.address;
+    let sending: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let ids = sender * EACH..(sender + 1) * EACH;
+            std::thread::spawn(move || ids.filter(|id| send_log(address, *id)).collect::<BTreeSet<_>>())
+        })
+        .collect();
+    within(PATIENCE, "something is under way", || (destination.took().len() > 3).then_some(()));
+    std::fs::write(&file, yaml.replace("open_duration: 50ms", "open_duration: 60ms")).unwrap();
+    weir.signal("HUP");
+    let answered: BTreeSet<u64> = sending.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    let reloads = within(PATIENCE, "it is reloaded", || {
+        Some(weir.stderr().matches("Config updated, restart service").count()).filter(|count| *count > 0)
+    });
+    assert_eq!(reloads, 1);
+    let exporter =
+        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", "otlp_http")]).unwrap_or(0.0) as u64;
+    let after = within(PATIENCE, "the queue is empty", || {
+        let metrics = metrics(&weir);
+        let waits = exporter(&metrics, "otelcol_exporter_queue_size");
+        (waits + exporter(&metrics, "otelcol_exporter_in_flight_requests") == 0).then_some(metrics)
+    });
+    let accepted = sum(&after, "otelcol_receiver_accepted_log_records");
+    let refused = sum(&after, "otelcol_receiver_refused_log_records");
+    let sent = exporter(&after, "otelcol_exporter_sent_log_records");
+    let failed = exporter(&after, "otelcol_exporter_send_failed_log_records");
+    let full = exporter(&after, "otelcol_exporter_enqueue_failed_log_records");
+    assert!(full > 0, "the inbox was met full");
+    assert_eq!(accepted, sent + failed + full, "accepted = sent + failed + dropped at the full inbox");
+    assert_eq!(
+        (sent, refused),
+        (answered.len() as u64, failed + full),
+        "every sender was told what became of his record"
+    );
+    let took = destination.took();
+    assert_eq!(took.len() as u64, sent, "each arrived once");
+    assert_eq!(took.into_iter().collect::<BTreeSet<_>>(), answered);
+    assert_eq!(weir.stop().code(), 0);
 }
