@@ -10,7 +10,7 @@ pub mod otlp;
 pub mod prometheus;
 
 #[cfg(feature = "otlp")]
-pub use otlp::unpacked;
+pub use otlp::{json_of, unpacked};
 use pipeline::{Exporter, Factory};
 
 /// The exporters of this build.

@@ -3,8 +3,6 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::{Args, Subcommand, ValueEnum};
 use config::Signal;
 use pdata::UnixNanos;
@@ -52,7 +50,8 @@ pub(super) struct ExportArgs {
     /// One signal only.
     #[arg(long, value_enum)]
     signal: Option<SignalWord>,
-    /// json: an object a batch with the request in base64; protobuf: requests one after another, each behind its length as a varint.
+    /// json: a line a batch, the request as any OTLP/HTTP server takes it with `Content-Type: application/json`; described: the same within an
+    /// object that says its number, partition, and why it was refused; protobuf: requests one after another, each behind its length as a varint.
     #[arg(long, value_enum, default_value = "json")]
     format: Format,
     /// Write each request into a file of its own in this folder, as `<number>.<signal>.pb`: what `curl --data-binary @FILE` sends.
@@ -79,6 +78,7 @@ enum SignalWord {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     Json,
+    Described,
     Protobuf,
 }
 
@@ -87,7 +87,7 @@ pub(super) fn queue(verb: &QueueVerb, out: &mut dyn Write, err: &mut dyn Write) 
     let result = match verb {
         QueueVerb::Ls(args) => list(args, out),
         QueueVerb::Verify(args) => verify(args, out),
-        QueueVerb::Export(args) => export(args, out),
+        QueueVerb::Export(args) => export(args, out, err),
         QueueVerb::Purge(args) => purge(args, out),
     };
     result.unwrap_or_else(|fault| {
@@ -126,7 +126,8 @@ fn verify(args: &QueueArgs, out: &mut dyn Write) -> Result<Exit, Fault> {
     Ok(if findings.problems.is_empty() { printed } else { Exit::Failure })
 }
 
-fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<Exit, Fault> {
+fn export(args: &ExportArgs, out: &mut dyn Write, err: &mut dyn Write) -> Result<Exit, Fault> {
+    let mut exit = Exit::Success;
     let mut give = |key: &str, stored: Stored| {
         if args.signal.is_some_and(|signal| signal.signal() != stored.signal) {
             return Ok(());
@@ -136,24 +137,34 @@ fn export(args: &ExportArgs, out: &mut dyn Write) -> Result<Exit, Fault> {
             (Some(folder), _) => {
                 std::fs::write(folder.join(format!("{:020}.{}.pb", stored.seq, stored.signal.as_str())), &body)
             }
-            (None, Format::Json) => writeln!(out, "{}", json(key, &stored, &body)),
             (None, Format::Protobuf) => delimited(out, &body),
+            (None, format) => match exporters::json_of(stored.signal, &body) {
+                Ok(request) if format == Format::Json => out.write_all(&request).and_then(|()| out.write_all(b"\n")),
+                Ok(request) => described(out, key, &stored, &request),
+                Err(why) => {
+                    exit = Exit::Failure;
+                    let seq = stored.seq;
+                    writeln!(
+                        err,
+                        "batch {seq} is left out, it is no OTLP request: {why}; --to FOLDER gives it as it is"
+                    )
+                }
+            },
         };
         written.map_err(|error| Fault::new("cannot write").caused_by(error))
     };
     let Which { queue, dead_letters, partition } = &args.which;
     Offline::open(&queue.path)?.read(kind(*dead_letters), partition.as_deref(), &mut give)?;
-    Ok(Exit::Success)
+    Ok(exit)
 }
 
-/// The request stands in base64, because OTLP's JSON would have to be made anew from it; `protobuf` is for sending by hand.
-fn json(key: &str, stored: &Stored, body: &[u8]) -> serde_json::Value {
+/// A line with a request and what the queue knows of it.
+fn described(out: &mut dyn Write, key: &str, stored: &Stored, request: &[u8]) -> std::io::Result<()> {
     let mut line = serde_json::json!({
         "seq": stored.seq,
         "signal": stored.signal.as_str(),
         "items": stored.items,
         "stored_unix_nano": stored.time,
-        "request": BASE64.encode(body),
     });
     if !key.is_empty() {
         line["partition"] = key.into();
@@ -161,7 +172,12 @@ fn json(key: &str, stored: &Stored, body: &[u8]) -> serde_json::Value {
     if !stored.note.is_empty() {
         line["refused"] = stored.note.as_str().into();
     }
-    line
+    // The request as its text: doubles and integers stay as they are written.
+    let line = line.to_string();
+    let line = line.strip_suffix('}').unwrap_or(&line);
+    write!(out, "{line},\"request\":")?;
+    out.write_all(request)?;
+    out.write_all(b"}\n")
 }
 
 fn delimited(out: &mut dyn Write, body: &[u8]) -> std::io::Result<()> {

@@ -144,8 +144,14 @@ async fn a_queue_is_listed_verified_exported_and_emptied_from_outside() {
     let options = SpoolOptions { max_partitions: 4, ..SpoolOptions::default() };
     let health = Health::default();
     let spool = Spool::open(&path, options, &Clock::system(), &Meters::unread(), &health, "otlp").unwrap();
-    for (key, body) in [("", "one"), ("tenant a", "two"), ("tenant a", "three")] {
-        let parcel = Parcel { items: 2, signal: config::Signal::Logs, body: body.into(), ..Parcel::default() };
+    let request = |name: &str| {
+        let text = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"eventName":"{name}"}}]}}]}}]}}"#);
+        let nest = |tag: u8, inner: &[u8]| [&[tag, inner.len() as u8][..], inner].concat();
+        (nest(0x0a, &nest(0x12, &nest(0x12, &nest(0x62, name.as_bytes())))), text + "\n")
+    };
+    for (key, name) in [("", "one"), ("tenant a", "two"), ("tenant a", "three")] {
+        let body = request(name).0.into();
+        let parcel = Parcel { items: 2, signal: config::Signal::Logs, body, ..Parcel::default() };
         spool.store(key, parcel).await.unwrap();
     }
     let (exit, out, _) = weir(&["queue", "ls", queue]);
@@ -155,14 +161,28 @@ async fn a_queue_is_listed_verified_exported_and_emptied_from_outside() {
     assert!(lines[1].starts_with("partition \"tenant a\": 2 batches, 4 items, ") && lines[1].ends_with(" s"), "{out}");
     assert_eq!(weir(&["queue", "verify", queue]).0, Exit::Success);
     let (_, out, _) = weir(&["queue", "export", queue, "--partition", "tenant a", "--format", "protobuf"]);
-    assert_eq!(out, "\u{3}two\u{5}three");
+    let delimited = |name: &str| [&[request(name).0.len() as u8][..], &request(name).0].concat();
+    assert_eq!(out.into_bytes(), [delimited("two"), delimited("three")].concat());
+    let (_, out, _) = weir(&["queue", "export", queue, "--partition", "tenant a"]);
+    assert_eq!(out, [request("two").1, request("three").1].concat(), "what can be sent as it is, a line each");
     let (_, out, _) = weir(&["queue", "export", queue, "--signal", "metrics"]);
     assert_eq!(out, "");
-    let (_, out, _) = weir(&["queue", "export", queue, "--partition", ""]);
-    let json: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((&json["request"], &json["items"]), (&"b25l".into(), &2.into()));
+    let (_, out, _) = weir(&["queue", "export", queue, "--format", "described"]);
+    let json: serde_json::Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    let name = &json["request"]["resourceLogs"][0]["scopeLogs"][0]["logRecords"][0]["eventName"];
+    assert_eq!((name, &json["items"], &json["seq"]), (&"one".into(), &2.into(), &1.into()));
+    assert!(
+        json.get("partition").is_none() && out.lines().next().unwrap().contains(r#""partition":"tenant a""#),
+        "{out}"
+    );
     weir(&["queue", "export", queue, "--to", folder.path().to_str().unwrap()]);
-    assert_eq!(std::fs::read(folder.path().join("00000000000000000003.logs.pb")).unwrap(), b"three");
+    assert_eq!(std::fs::read(folder.path().join("00000000000000000003.logs.pb")).unwrap(), request("three").0);
+    // What is none is told, and holds back nothing.
+    let parcel = Parcel { items: 1, signal: config::Signal::Logs, body: "none".into(), ..Parcel::default() };
+    spool.store("", parcel).await.unwrap();
+    let (exit, out, err) = weir(&["queue", "export", queue]);
+    assert_eq!((exit, out.lines().count()), (Exit::Failure, 3), "{out}");
+    assert!(err.starts_with("batch 4 is left out, it is no OTLP request: "), "{err}");
     let (exit, _, err) = weir(&["queue", "purge", queue, "--yes"]);
     assert_eq!((exit, err.contains("in use by another process")), (Exit::Failure, true), "{err}");
     spool.close().await;

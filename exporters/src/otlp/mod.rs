@@ -23,7 +23,7 @@ use serde::Deserialize;
 use crate::delivery::{Delivery, DeliverySettings, DiskQueue, Fold, Packed, Parcel};
 use fold::Folding;
 use pack::Packer;
-pub use pack::unpacked;
+pub use pack::{json_of, unpacked};
 
 /// OTLP over HTTP.
 pub const HTTP: Factory<dyn Exporter> = Factory {

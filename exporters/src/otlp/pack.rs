@@ -4,10 +4,12 @@ use std::io::Read as _;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use config::{Problems, Section};
+use config::{Problems, Section, Signal};
 use flate2::read::GzDecoder;
 use flate2::{Compress, Crc, FlushCompress, Status};
-use pdata::otlp::{MetricsEncoder, encode_logs, encode_traces};
+use pdata::otlp::{
+    Malformed, MetricsEncoder, encode_logs, encode_traces, logs_to_json, metrics_to_json, traces_to_json,
+};
 use pipeline::spool::Encoding;
 use pipeline::{Fault, Payload, Refusal};
 use schemars::JsonSchema;
@@ -196,6 +198,18 @@ impl Packer {
     /// Forgets series that left.
     pub(super) fn turn(&self) {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).encoder.turn();
+    }
+}
+
+/// A request in OTLP's JSON form.
+///
+/// # Errors
+/// When it is none in protobuf, or nests values too deep.
+pub fn json_of(signal: Signal, request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    match signal {
+        Signal::Metrics => metrics_to_json(request),
+        Signal::Logs => logs_to_json(request),
+        Signal::Traces => traces_to_json(request),
     }
 }
 

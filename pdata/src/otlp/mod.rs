@@ -18,7 +18,9 @@ mod wire;
 
 pub use decode::{Decoded, MetricsDecoder};
 pub use encode::MetricsEncoder;
-pub use json::{NotJson, logs_from_json, metrics_from_json, traces_from_json};
+pub use json::{
+    NotJson, logs_from_json, logs_to_json, metrics_from_json, metrics_to_json, traces_from_json, traces_to_json,
+};
 pub use logs::{decode_logs, encode_logs};
 pub use reply::{
     PartialSuccess, RETRY_INFO, RpcStatus, decode_response, decode_status, encode_response, encode_status,

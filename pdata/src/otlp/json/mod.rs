@@ -1,4 +1,4 @@
-//! OTLP's JSON form → its protobuf form, in one pass and without a tree, so that one decoder serves both.
+//! OTLP's JSON form → its protobuf form, in one pass and without a tree, so that one decoder serves both; and back.
 //!
 //! OTLP/JSON (<https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>) is ProtoJSON with two differences: trace and span
 //! ids are hex digits, and enum values are numbers (names are tolerated here). Integers may be numbers or strings, doubles may be
@@ -7,8 +7,10 @@
 mod scalar;
 mod schema;
 mod transcode;
+mod write;
 
 use self::schema::Message;
+use super::Malformed;
 
 /// Why a text is no OTLP request: what is wrong with it, and at which line and column.
 #[derive(Debug)]
@@ -36,6 +38,36 @@ pub fn logs_from_json(text: &[u8]) -> Result<Vec<u8>, NotJson> {
 /// When the text is not one in JSON.
 pub fn traces_from_json(text: &[u8]) -> Result<Vec<u8>, NotJson> {
     from_json(text, &schema::TRACES)
+}
+
+/// An `ExportMetricsServiceRequest` in JSON, on one line.
+///
+/// # Errors
+/// When the bytes are not one in protobuf.
+pub fn metrics_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    to_json(request, &schema::METRICS)
+}
+
+/// An `ExportLogsServiceRequest` in JSON, on one line.
+///
+/// # Errors
+/// When the bytes are not one in protobuf.
+pub fn logs_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    to_json(request, &schema::LOGS)
+}
+
+/// An `ExportTraceServiceRequest` in JSON, on one line.
+///
+/// # Errors
+/// When the bytes are not one in protobuf.
+pub fn traces_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    to_json(request, &schema::TRACES)
+}
+
+fn to_json(request: &[u8], message: &'static Message) -> Result<Vec<u8>, Malformed> {
+    let mut out = Vec::with_capacity(request.len() * 2);
+    write::message(request, message, &mut out)?;
+    Ok(out)
 }
 
 fn from_json(text: &[u8], message: &'static Message) -> Result<Vec<u8>, NotJson> {

@@ -65,7 +65,7 @@ impl Visitor<'_> for Scalar {
             Kind::Fixed64 => "an integer from 0 to 2^64 - 1, as number or text",
             Kind::Sfixed64 => "an integer of 64 bits, as number or text",
             Kind::Fixed32 => "an integer from 0 to 2^32 - 1",
-            Kind::Varint => "an integer",
+            Kind::Uint32 | Kind::Int64 | Kind::Uint64 => "an integer",
             Kind::Sint32 => "an integer of 32 bits",
             Kind::Enum(_) => "the number of an enum's value",
         };
@@ -107,10 +107,14 @@ impl Visitor<'_> for Scalar {
                 let named = values.iter().find(|(name, _)| *name == text).map(|(_, value)| Wire::Varint(*value));
                 named.ok_or_else(wrong)
             }
-            Kind::Fixed64 | Kind::Sfixed64 | Kind::Fixed32 | Kind::Varint | Kind::Sint32 => {
-                self.integer(text.parse().map_err(|_| wrong())?)
-            }
             Kind::Bool | Kind::Message(_) => Err(E::invalid_type(serde::de::Unexpected::Str(shown(text)), &self)),
+            Kind::Fixed64
+            | Kind::Sfixed64
+            | Kind::Fixed32
+            | Kind::Uint32
+            | Kind::Int64
+            | Kind::Uint64
+            | Kind::Sint32 => self.integer(text.parse().map_err(|_| wrong())?),
         }
     }
 }
@@ -126,7 +130,7 @@ impl Scalar {
             Kind::Sint32 => i32::try_from(int)
                 .map(|int| Wire::Varint(u64::from((int << 1 ^ int >> 31) as u32)))
                 .map_err(|_| wrong()),
-            Kind::Varint | Kind::Enum(_) => {
+            Kind::Uint32 | Kind::Int64 | Kind::Uint64 | Kind::Enum(_) => {
                 let signed = i64::try_from(int).map(|int| int as u64);
                 signed.or_else(|_| u64::try_from(int)).map(Wire::Varint).map_err(|_| wrong())
             }

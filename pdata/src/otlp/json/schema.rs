@@ -30,8 +30,10 @@ pub(super) enum Kind {
     Fixed64,
     Sfixed64,
     Fixed32,
-    /// `int32`, `int64`, `uint32` and `uint64` are one on the wire.
-    Varint,
+    // One on the wire; in JSON those of 64 bits are texts.
+    Uint32,
+    Int64,
+    Uint64,
     Sint32,
     /// A number, or tolerated: the name of a value.
     Enum(&'static [(&'static str, u64)]),
@@ -51,7 +53,9 @@ const fn many(name: &'static str, number: u32, kind: Kind) -> Field {
     Field { name, number, kind, repeated: true }
 }
 
-use Kind::{Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Message as Sub, Sfixed64, Sint32, Text, Varint};
+use Kind::{
+    Bool, Bytes, Double, Enum, Fixed32, Fixed64, Id, Int64, Message as Sub, Sfixed64, Sint32, Text, Uint32, Uint64,
+};
 
 /// `ExportMetricsServiceRequest`.
 pub(super) static METRICS: Message = Message(&[many("resourceMetrics", 1, Sub(&RESOURCE_METRICS))]);
@@ -64,7 +68,7 @@ pub(super) static TRACES: Message = Message(&[many("resourceSpans", 1, Sub(&RESO
 
 static RESOURCE: Message = Message(&[
     many("attributes", 1, Sub(&KEY_VALUE)),
-    one("droppedAttributesCount", 2, Varint),
+    one("droppedAttributesCount", 2, Uint32),
     many("entityRefs", 3, Sub(&ENTITY_REF)),
 ]);
 
@@ -79,7 +83,7 @@ static SCOPE: Message = Message(&[
     one("name", 1, Text),
     one("version", 2, Text),
     many("attributes", 3, Sub(&KEY_VALUE)),
-    one("droppedAttributesCount", 4, Varint),
+    one("droppedAttributesCount", 4, Uint32),
 ]);
 
 static KEY_VALUE: Message = Message(&[one("key", 1, Text), one("value", 2, Sub(&ANY_VALUE))]);
@@ -87,7 +91,7 @@ static KEY_VALUE: Message = Message(&[one("key", 1, Text), one("value", 2, Sub(&
 static ANY_VALUE: Message = Message(&[
     one("stringValue", 1, Text),
     one("boolValue", 2, Bool),
-    one("intValue", 3, Varint),
+    one("intValue", 3, Int64),
     one("doubleValue", 4, Double),
     one("arrayValue", 5, Sub(&ARRAY_VALUE)),
     one("kvlistValue", 6, Sub(&KEY_VALUE_LIST)),
@@ -145,7 +149,7 @@ static NUMBER_POINT: Message = Message(&[
     many("exemplars", 5, Sub(&EXEMPLAR)),
     one("asInt", 6, Sfixed64),
     many("attributes", 7, Sub(&KEY_VALUE)),
-    one("flags", 8, Varint),
+    one("flags", 8, Uint32),
 ]);
 
 static HISTOGRAM_POINT: Message = Message(&[
@@ -157,7 +161,7 @@ static HISTOGRAM_POINT: Message = Message(&[
     many("explicitBounds", 7, Double),
     many("exemplars", 8, Sub(&EXEMPLAR)),
     many("attributes", 9, Sub(&KEY_VALUE)),
-    one("flags", 10, Varint),
+    one("flags", 10, Uint32),
     one("min", 11, Double),
     one("max", 12, Double),
 ]);
@@ -172,14 +176,14 @@ static EXPONENTIAL_POINT: Message = Message(&[
     one("zeroCount", 7, Fixed64),
     one("positive", 8, Sub(&BUCKETS)),
     one("negative", 9, Sub(&BUCKETS)),
-    one("flags", 10, Varint),
+    one("flags", 10, Uint32),
     many("exemplars", 11, Sub(&EXEMPLAR)),
     one("min", 12, Double),
     one("max", 13, Double),
     one("zeroThreshold", 14, Double),
 ]);
 
-static BUCKETS: Message = Message(&[one("offset", 1, Sint32), many("bucketCounts", 2, Varint)]);
+static BUCKETS: Message = Message(&[one("offset", 1, Sint32), many("bucketCounts", 2, Uint64)]);
 
 static SUMMARY_POINT: Message = Message(&[
     one("startTimeUnixNano", 2, Fixed64),
@@ -188,7 +192,7 @@ static SUMMARY_POINT: Message = Message(&[
     one("sum", 5, Double),
     many("quantileValues", 6, Sub(&QUANTILE)),
     many("attributes", 7, Sub(&KEY_VALUE)),
-    one("flags", 8, Varint),
+    one("flags", 8, Uint32),
 ]);
 
 static QUANTILE: Message = Message(&[one("quantile", 1, Double), one("value", 2, Double)]);
@@ -216,7 +220,7 @@ static LOG_RECORD: Message = Message(&[
     one("severityText", 3, Text),
     one("body", 5, Sub(&ANY_VALUE)),
     many("attributes", 6, Sub(&KEY_VALUE)),
-    one("droppedAttributesCount", 7, Varint),
+    one("droppedAttributesCount", 7, Uint32),
     one("flags", 8, Fixed32),
     one("traceId", 9, Id),
     one("spanId", 10, Id),
@@ -270,11 +274,11 @@ static SPAN: Message = Message(&[
     one("startTimeUnixNano", 7, Fixed64),
     one("endTimeUnixNano", 8, Fixed64),
     many("attributes", 9, Sub(&KEY_VALUE)),
-    one("droppedAttributesCount", 10, Varint),
+    one("droppedAttributesCount", 10, Uint32),
     many("events", 11, Sub(&EVENT)),
-    one("droppedEventsCount", 12, Varint),
+    one("droppedEventsCount", 12, Uint32),
     many("links", 13, Sub(&LINK)),
-    one("droppedLinksCount", 14, Varint),
+    one("droppedLinksCount", 14, Uint32),
     one("status", 15, Sub(&STATUS)),
     one("flags", 16, Fixed32),
 ]);
@@ -292,7 +296,7 @@ static EVENT: Message = Message(&[
     one("timeUnixNano", 1, Fixed64),
     one("name", 2, Text),
     many("attributes", 3, Sub(&KEY_VALUE)),
-    one("droppedAttributesCount", 4, Varint),
+    one("droppedAttributesCount", 4, Uint32),
 ]);
 
 static LINK: Message = Message(&[
@@ -300,7 +304,7 @@ static LINK: Message = Message(&[
     one("spanId", 2, Id),
     one("traceState", 3, Text),
     many("attributes", 4, Sub(&KEY_VALUE)),
-    one("droppedAttributesCount", 5, Varint),
+    one("droppedAttributesCount", 5, Uint32),
     one("flags", 6, Fixed32),
 ]);
 

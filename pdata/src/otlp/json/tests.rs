@@ -35,6 +35,28 @@ proptest! {
     }
 
     #[test]
+    fn what_is_written_reads_as_it_was(metrics in requests(), logs in logs(), traces in traces()) {
+        let text = metrics_to_json(&metrics.encode_to_vec()).unwrap();
+        prop_assert_eq!(ExportMetricsServiceRequest::decode(&*metrics_from_json(&text).unwrap()), Ok(metrics));
+        let text = logs_to_json(&logs.encode_to_vec()).unwrap();
+        prop_assert_eq!(ExportLogsServiceRequest::decode(&*logs_from_json(&text).unwrap()), Ok(logs));
+        let text = traces_to_json(&traces.encode_to_vec()).unwrap();
+        prop_assert_eq!(ExportTraceServiceRequest::decode(&*traces_from_json(&text).unwrap()), Ok(traces));
+    }
+
+    #[test]
+    fn no_bytes_make_the_writer_panic_and_what_it_writes_can_be_read(
+        logs in logs(), noise in proptest::collection::vec(any::<u8>(), 0..8), at: prop::sample::Index
+    ) {
+        let mut bytes = logs.encode_to_vec();
+        let at = at.index(bytes.len() + 1);
+        bytes.splice(at..at, noise);
+        if let Ok(text) = logs_to_json(&bytes) {
+            prop_assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok(), "{}", String::from_utf8_lossy(&text));
+        }
+    }
+
+    #[test]
     fn no_text_makes_the_reader_panic_and_none_grows_without_bound(text in "[\\[\\]{}:,\"a-z0-9.\\-]{0,64}", at: prop::sample::Index) {
         let whole = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[{"name":"m","gauge":{"dataPoints":[{"asInt":"1"}]}}]}]}]}"#;
         let mut broken = whole.to_owned();
@@ -57,6 +79,40 @@ fn point(fields: &str) -> Result<opentelemetry_proto::tonic::metrics::v1::Number
     let metric = request.resource_metrics[0].scope_metrics[0].metrics[0].clone();
     let Some(opentelemetry_proto::tonic::metrics::v1::metric::Data::Gauge(gauge)) = metric.data else { panic!() };
     Ok(gauge.data_points[0].clone())
+}
+
+#[test]
+fn a_request_is_written_as_the_specification_has_it() {
+    let text = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"a \"b\"","value":{"intValue":"-5"}}]},"scopeLogs":[{"scope":{"droppedAttributesCount":3},"logRecords":[{"timeUnixNano":"1544712660300000000","severityNumber":9,"body":{"arrayValue":{"values":[{"bytesValue":"+/8="},{"doubleValue":0.1},{"doubleValue":"NaN"},{"boolValue":true}]}},"flags":1,"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174"}]}]}]}"#;
+    let written = logs_to_json(&logs_from_json(text.as_bytes()).unwrap()).unwrap();
+    assert_eq!(String::from_utf8(written).unwrap(), text);
+    assert_eq!(logs_to_json(b"").unwrap(), br#"{"resourceLogs":[]}"#);
+    // Somebody else's reader makes the same of it.
+    let text = text.replace(r#"{"doubleValue":"NaN"},"#, "").replace(r#""flags":1"#, r#""flags":1,"eventName":"e""#);
+    let judged: ExportLogsServiceRequest = serde_json::from_str(&text).unwrap();
+    assert_eq!(judged, ExportLogsServiceRequest::decode(&*logs_from_json(text.as_bytes()).unwrap()).unwrap());
+}
+
+#[test]
+fn elements_that_stand_apart_come_together_and_what_is_no_request_is_told() {
+    // schema_url between two scopes.
+    let apart = [0x0a, 11, 0x12, 2, 0x1a, 0, 0x1a, 1, b'u', 0x12, 2, 0x1a, 0];
+    let text = metrics_to_json(&apart).unwrap();
+    assert_eq!(text, br#"{"resourceMetrics":[{"scopeMetrics":[{"schemaUrl":""},{"schemaUrl":""}],"schemaUrl":"u"}]}"#);
+    assert_eq!(metrics_to_json(&[0x0a, 4, 0x0a, 0, 0x0a, 0]), Err(Malformed::Split));
+    assert_eq!(metrics_to_json(&[0x0a, 9, 0x0a]), Err(Malformed::Truncated));
+    use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, any_value::Value};
+    let list = |values| AnyValue { value: Some(Value::ArrayValue(ArrayValue { values })) };
+    let record = |deep| {
+        let body = Some((0..deep).fold(list(vec![]), |inner, _| list(vec![inner])));
+        let record = opentelemetry_proto::tonic::logs::v1::LogRecord { body, ..Default::default() };
+        let scope = opentelemetry_proto::tonic::logs::v1::ScopeLogs { log_records: vec![record], ..Default::default() };
+        let resource =
+            opentelemetry_proto::tonic::logs::v1::ResourceLogs { scope_logs: vec![scope], ..Default::default() };
+        ExportLogsServiceRequest { resource_logs: vec![resource] }.encode_to_vec()
+    };
+    assert!(logs_to_json(&record(32)).is_ok(), "as deep as values may be");
+    assert_eq!(logs_to_json(&record(200)), Err(Malformed::Depth));
 }
 
 #[test]
