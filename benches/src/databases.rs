@@ -1,6 +1,7 @@
 //! Databases as operators run them: rows of a server beside its bare protocol, results of millions of rows, a thousand queries.
 
 mod bare;
+mod bare_mysql;
 mod server;
 
 use std::fmt::Write as _;
@@ -10,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use pdata::SeriesTable;
 use receivers::bench::ServerRows;
+use tests::mariadb::MariaDb;
 
 use self::bare::Bare;
+use self::bare_mysql::BareMysql;
 use self::server::Server;
 use crate::measure::{Report, best_of, process_cpu_ns};
 use crate::process::{Program, free_address, get, weir};
@@ -22,15 +25,16 @@ const SERIES: u64 = 10_000;
 const QUERIES: usize = 1000;
 
 /// Five columns of which four name the series, as in the benchmark of SQLite rows.
-const SQL: &str = "select region, service, tenant, kind, value from rows";
+const SQL: &str = "select region, service, tenant, kind, value from measured";
 
 pub fn run() {
     let server = Server::start();
-    if let Some(server) = &server {
-        rows(server);
-    } else {
-        eprintln!("no PostgreSQL under /usr/lib/postgresql: its figures are left out");
+    let maria = MariaDb::start();
+    match &server {
+        Some(server) => postgres(server),
+        None => eprintln!("no PostgreSQL under /usr/lib/postgresql: its figures are left out"),
     }
+    mariadb(&maria);
     if !weir().exists() {
         eprintln!("no {}: build it first with `cargo build --release -p agent`", weir().display());
         return;
@@ -40,67 +44,102 @@ pub fn run() {
     rusqlite::Connection::open(&database)
         .and_then(|connection| connection.execute_batch("create table t(n int)"))
         .expect("SQLite can create a file");
-    let sqlite = format!("driver: sqlite\n    datasource: {}", database.display());
-    let postgres = server.as_ref().map(|server| format!("driver: postgres\n    datasource: {}", url(server)));
-    streams(&sqlite, postgres.as_deref(), folder.path());
-    thousand(&sqlite, postgres.as_deref(), folder.path());
-}
-
-fn url(server: &Server) -> String {
-    format!("'host={} user=postgres dbname=postgres'", server.folder().display())
-}
-
-fn rows(server: &Server) {
-    let mut report = Report::new("PostgreSQL: rows to points, 100 k rows of five columns over a unix socket");
-    let mut bare = Bare::connect(&server.socket()).expect("the server runs");
-    let fill = format!(
-        "create table rows as select (array['eu', 'us', 'ap'])[1 + n % 3] as region, 'service-' || n % 50 as service, \
-         'tenant-' || lpad(n::text, 7, '0') as tenant, 'vm'::text as kind, n::bigint as value from generate_series(0, {}) n",
-        ROWS - 1
-    );
-    bare.read(&fill).expect("the statement is valid");
-    let wall = |work: &mut dyn FnMut()| {
-        let began = Instant::now();
-        work();
-        ROWS as f64 / began.elapsed().as_secs_f64() / 1e6
-    };
-    let mut floor_read = || {
-        assert_eq!(bare.read(SQL).expect("the server runs").0, ROWS as u64);
-    };
-    let floor = best_of(7, ROWS, &mut floor_read);
-    let fastest = (0..5).map(|_| wall(&mut floor_read)).fold(0.0, f64::max);
-    report.cost("bare protocol, every cell looked at", floor, "row", None);
-    report.figure("bare protocol", format!("{fastest:.2} M rows a second"), None);
-    let yaml = format!(
-        "driver: postgres\ndatasource: {}\nqueries:\n- sql: {SQL}\n  metrics:\n  - {{metric_name: m, value_column: value, attribute_columns: [region, service, tenant, kind]}}",
-        url(server)
-    );
-    let mut mapped = ServerRows::new(&yaml, SeriesTable::with_defaults()).expect("the section is valid");
-    let mut read = || {
-        let rows = mapped.read(|page| drop(std::hint::black_box(page))).expect("the server runs");
-        assert_eq!(rows, ROWS as u64);
-    };
-    read();
-    let steady = best_of(7, ROWS, &mut read);
-    let fastest = (0..5).map(|_| wall(&mut read)).fold(0.0, f64::max);
-    report.cost("rows to points, steady, transaction included", steady, "row", None);
-    report.figure("rows to points", format!("{fastest:.2} M rows a second"), None);
-    report.figure("steady against bare", format!("{:.2}x", steady.ns / floor.ns), Some("1.3x"));
-    report.print();
-}
-
-/// Memory that ten million rows add to an agent that holds the same ten thousand series anyway.
-fn streams(sqlite: &str, postgres: Option<&str>, folder: &Path) {
-    let mut report = Report::new("Ten million rows into ten thousand series");
     let recursive = |rows: u64| {
         format!(
             "with recursive c(n) as (select 0 union all select n + 1 from c where n < {}) select 'tenant-' || (n % {SERIES}) as name, n as v from c",
             rows - 1
         )
     };
-    let series = |rows: u64| {
+    let generated = |rows: u64| {
         format!("select 'tenant-' || (n % {SERIES}) as name, n as v from generate_series(0, {}) n", rows - 1)
     };
+    let sequence =
+        |rows: u64| format!("select concat('tenant-', seq % {SERIES}) as name, seq as v from seq_0_to_{}", rows - 1);
+    let mut sources: Vec<Source> =
+        vec![("SQLite", format!("driver: sqlite\n    datasource: {}", database.display()), Box::new(recursive))];
+    if let Some(server) = &server {
+        sources.push(("PostgreSQL", format!("driver: postgres\n    datasource: {}", url(server)), Box::new(generated)));
+    }
+    sources.push(("MariaDB", format!("driver: mysql\n    datasource: {}", dsn(&maria)), Box::new(sequence)));
+    streams(&sources, folder.path());
+    thousand(&sources, folder.path());
+}
+
+/// A database: its name, how weir reaches it, and a statement that makes so many rows.
+type Source = (&'static str, String, Box<dyn Fn(u64) -> String>);
+
+fn url(server: &Server) -> String {
+    format!("'host={} user=postgres dbname=postgres'", server.folder().display())
+}
+
+fn dsn(server: &MariaDb) -> String {
+    format!("'root@unix({})/mysql'", server.socket().display())
+}
+
+fn postgres(server: &Server) {
+    let mut bare = Bare::connect(&server.socket()).expect("the server runs");
+    let fill = format!(
+        "create table measured as select (array['eu', 'us', 'ap'])[1 + n % 3] as region, 'service-' || n % 50 as service, \
+         'tenant-' || lpad(n::text, 7, '0') as tenant, 'vm'::text as kind, n::bigint as value from generate_series(0, {}) n",
+        ROWS - 1
+    );
+    bare.read(&fill).expect("the statement is valid");
+    let datasource = format!("driver: postgres\ndatasource: {}", url(server));
+    rows("PostgreSQL: rows to points, 100 k rows of five columns over a unix socket", &datasource, &mut || {
+        bare.read(SQL).expect("the server runs").0
+    });
+}
+
+fn mariadb(server: &MariaDb) {
+    let mut bare = BareMysql::connect(&server.socket(), "mysql").expect("the server runs");
+    let fill = format!(
+        "create table measured as select elt(1 + seq % 3, 'eu', 'us', 'ap') as region, concat('service-', seq % 50) as service, \
+         concat('tenant-', lpad(seq, 7, '0')) as tenant, 'vm' as kind, cast(seq as int) as value from seq_0_to_{}",
+        ROWS - 1
+    );
+    bare.read(&fill).expect("the statement is valid");
+    let datasource = format!("driver: mysql\ndatasource: {}", dsn(server));
+    rows("MariaDB: rows to points, 100 k rows of five columns over a unix socket", &datasource, &mut || {
+        bare.read(SQL).expect("the server runs").0
+    });
+}
+
+/// Rows of a server, by its bare protocol and as points, in turns: noise hits both.
+fn rows(title: &'static str, datasource: &str, bare: &mut dyn FnMut() -> u64) {
+    let mut report = Report::new(title);
+    let yaml = format!(
+        "{datasource}\nqueries:\n- sql: {SQL}\n  metrics:\n  - {{metric_name: m, value_column: value, attribute_columns: [region, service, tenant, kind]}}"
+    );
+    let mut mapped = ServerRows::new(&yaml, SeriesTable::with_defaults()).expect("the section is valid");
+    let mut floor_read = || assert_eq!(bare(), ROWS as u64);
+    let mut read = || {
+        let rows = mapped.read(|page| drop(std::hint::black_box(page))).expect("the server runs");
+        assert_eq!(rows, ROWS as u64);
+    };
+    read();
+    let wall = |work: &mut dyn FnMut()| {
+        let began = Instant::now();
+        work();
+        began.elapsed().as_secs_f64() * 1e9 / ROWS as f64
+    };
+    let (mut floor_wall, mut steady_wall) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..7 {
+        floor_wall = floor_wall.min(wall(&mut floor_read));
+        steady_wall = steady_wall.min(wall(&mut read));
+    }
+    let (floor, steady) = (best_of(7, ROWS, &mut floor_read), best_of(7, ROWS, &mut read));
+    report.cost("bare protocol, every cell looked at: CPU of the client", floor, "row", None);
+    report.cost("rows to points, steady, transaction included: CPU of the client", steady, "row", None);
+    for (what, ns) in [("bare protocol", floor_wall), ("rows to points", steady_wall)] {
+        report.figure(what, format!("{ns:.0} ns a row, {:.2} M rows a second", 1e3 / ns), None);
+    }
+    report.figure("steady against bare", format!("{:.2}x", steady_wall / floor_wall), Some("1.3x"));
+    report.print();
+}
+
+/// Memory that ten million rows add to an agent that holds the same ten thousand series anyway.
+fn streams(sources: &[Source], folder: &Path) {
+    let mut report = Report::new("Ten million rows into ten thousand series");
     let mut measure = |name: &str, driver: &str, sql: &dyn Fn(u64) -> String| {
         let peak = |rows: u64| {
             let query = format!(
@@ -132,15 +171,12 @@ fn streams(sqlite: &str, postgres: Option<&str>, folder: &Path) {
             None,
         );
     };
-    measure("SQLite", sqlite, &recursive);
-    if let Some(postgres) = postgres {
-        measure("PostgreSQL", postgres, &series);
-    }
+    sources.iter().for_each(|(name, driver, sql)| measure(name, driver, sql));
     report.print();
 }
 
 /// A thousand queries of one row each, all read by one scrape.
-fn thousand(sqlite: &str, postgres: Option<&str>, folder: &Path) {
+fn thousand(sources: &[Source], folder: &Path) {
     let mut report = Report::new("A thousand queries on one database, read by one scrape");
     let mut queries = String::new();
     for n in 0..QUERIES {
@@ -163,10 +199,7 @@ fn thousand(sqlite: &str, postgres: Option<&str>, folder: &Path) {
         let memory = high_water(program.pid()) as f64 / f64::from(1 << 20);
         report.figure(format!("{name}: resident memory at its highest"), format!("{memory:.1} MiB"), None);
     };
-    measure("SQLite", sqlite);
-    if let Some(postgres) = postgres {
-        measure("PostgreSQL", postgres);
-    }
+    sources.iter().for_each(|(name, driver, _)| measure(name, driver));
     report.print();
 }
 

@@ -13,7 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("exporters", &["pipeline", "pdata", "config"]),
     ("agent", &["receivers", "processors", "exporters", "pipeline", "pdata", "config"]),
     ("tests", EVERYONE),
-    ("benches", EVERYONE),
+    ("benches", &["receivers", "processors", "exporters", "pipeline", "pdata", "config", "tally", "tests"]),
     ("ledger-crash", &["pipeline", "pdata"]),
     ("queue-crash", &["config", "ledger-crash", "pipeline"]),
 ];

@@ -59,7 +59,11 @@ fn put(out: &mut Vec<u8>, cell: Cell<'_>) {
         Cell::Double(double) => fixed(4, double.to_bits().to_le_bytes()),
         Cell::Time(time) => fixed(5, time.0.to_le_bytes()),
         Cell::Text(bytes) | Cell::Bytes(bytes) => {
-            fixed(6, (bytes.len() as u64).to_le_bytes());
+            // Most text is short, and each byte here is hashed.
+            match u8::try_from(bytes.len()) {
+                Ok(length) => out.extend_from_slice(&[6, length]),
+                Err(_) => fixed(7, (bytes.len() as u64).to_le_bytes()),
+            }
             out.extend_from_slice(bytes);
         }
     }

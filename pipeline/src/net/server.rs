@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::hash::RandomState;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
 use hyper_util::rt::TokioExecutor;
@@ -11,6 +12,7 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tower::ServiceExt as _;
 use tracing::{debug, error, warn};
 
 use super::accept::{Accepted, Acceptor};
@@ -23,6 +25,7 @@ use super::response::ResponseBody;
 use super::roster::Roster;
 use super::tls::{Tls, TlsServerConfig};
 use super::visit::builder;
+use crate::BoxFuture;
 use crate::fault::Fault;
 use crate::meter::Meters;
 use crate::stop::Stop;
@@ -33,8 +36,13 @@ const MAX_BODY_BYTES: u64 = 20 << 20;
 /// served before a flood can push it out.
 const ACCEPTS_IN_A_ROW: u32 = 16;
 
-/// What answers requests. Every request carries a [`Peer`] in its extensions.
-pub type Service = tower::util::BoxCloneSyncService<Request<RequestBody>, Response<ResponseBody>, Infallible>;
+/// What answers requests: any [`tower::Service`], behind a pointer that is cheap to clone. Every request carries a [`Peer`] in its
+/// extensions.
+#[derive(Clone)]
+pub struct Service(Arc<dyn Fn(Request<RequestBody>) -> Answering + Send + Sync>);
+
+/// An answer in the making.
+type Answering = BoxFuture<'static, Result<Response<ResponseBody>, Infallible>>;
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +76,39 @@ pub(super) struct House {
     pub(super) builder: auto::Builder<TokioExecutor>,
     pub(super) service: Service,
     pub(super) ages: RandomState,
+}
+
+impl Service {
+    /// Puts a service behind the pointer. Each request costs one clone of it and one box for its answer.
+    pub fn new<S>(service: S) -> Self
+    where
+        S: tower::Service<Request<RequestBody>, Response = Response<ResponseBody>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        Self(Arc::new(move |request| Box::pin(service.clone().oneshot(request))))
+    }
+}
+
+impl tower::Service<Request<RequestBody>> for Service {
+    type Response = Response<ResponseBody>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Each request waits for its own clone.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<RequestBody>) -> Answering {
+        (self.0)(request)
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Service")
+    }
 }
 
 impl Peer {

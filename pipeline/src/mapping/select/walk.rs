@@ -59,6 +59,10 @@ impl Node {
 /// # Errors
 /// It is.
 pub fn check_depth(text: &str) -> Result<(), BadDocument> {
+    // Most documents have too few brackets for it, wherever these stand; counting them takes a tenth of looking at each byte.
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= DEPTH_MAX {
+        return Ok(());
+    }
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in text.bytes() {
         match (in_text, byte) {

@@ -34,12 +34,13 @@ impl Gates {
 impl Guard {
     /// Decides, and tells the service who the client is.
     fn examine(&self, head: &mut Parts) -> Admission {
-        let Some(mut peer) = head.extensions.remove::<Peer>() else {
+        let Some(peer) = head.extensions.get::<Peer>() else {
             return Admission::Refused(Refused::Address);
         };
-        let (admission, client) = self.gates.decide(head, &peer);
-        peer.client = client.unwrap_or(peer.client);
-        head.extensions.insert(peer);
+        let (admission, client) = self.gates.decide(head, peer);
+        if let (Some(client), Some(peer)) = (client, head.extensions.get_mut::<Peer>()) {
+            peer.client = client;
+        }
         admission
     }
 }
@@ -56,7 +57,7 @@ impl tower::Service<Request<RequestBody>> for Guard {
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         match self.examine(&mut head).response() {
-            None => Box::pin(self.service.call(Request::from_parts(head, body))),
+            None => self.service.call(Request::from_parts(head, body)),
             Some(refusal) => Box::pin(async { Ok(refusal) }),
         }
     }
