@@ -39,6 +39,11 @@ const ALL: &[Bench] = &[
 ];
 
 fn main() {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().as_deref() == Some(webhook::bare::ARGUMENT) {
+        let address = arguments.next().and_then(|address| address.parse().ok());
+        return webhook::bare::serve(address.expect("an address follows"));
+    }
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     for name in &wanted {
         if !ALL.iter().any(|(known, _)| known == name) {

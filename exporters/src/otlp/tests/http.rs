@@ -11,7 +11,8 @@ use prost::Message as _;
 use super::telemetry::{gunzip, logs, logs_batch, metrics, metrics_batch, traces_batch, unzstd};
 use super::*;
 
-fn partial(rejected_data_points: i64, error_message: &str) -> Reply {
+/// Of all signals: their answers have the same fields on the wire.
+pub(super) fn partial(rejected_data_points: i64, error_message: &str) -> Reply {
     let partial_success =
         Some(ExportMetricsPartialSuccess { rejected_data_points, error_message: error_message.into() });
     Reply::protobuf(200, ExportMetricsServiceResponse { partial_success }.encode_to_vec())

@@ -8,6 +8,7 @@ use pipeline::spool::{Kind as Holds, Offline};
 use pipeline::{Batch, Health, Stop, Stopper};
 use tokio::task::JoinHandle;
 
+use super::http::partial;
 use super::telemetry::gunzip;
 use super::*;
 
@@ -397,5 +398,38 @@ mod an_outage_of_every_kind_loses_nothing_and_is_caught_up_with {
     #[tokio::test(start_paused = true)]
     async fn status_401() {
         of(Reply::status(401), "401").await;
+    }
+
+    /// A destination that takes every request and refuses some of its records: nothing waits, and the books know each record.
+    #[tokio::test(start_paused = true)]
+    async fn partial_success() {
+        const REFUSED: u64 = 7;
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::http(vec![]).refusing(b"a", partial(REFUSED as i64, "too old")).counting();
+        let rig = Rig::http(&server, folder.path(), ", block_on_overflow: true");
+        let (began, origin) = (tokio::time::Instant::now(), Arc::default());
+        let batches = 60 * asked_minutes().unwrap_or(5);
+        let (mut early, mut most) = (0, 0);
+        for id in 0..batches {
+            tokio::time::sleep_until(began + secs(id)).await;
+            rig.exporter.export(&many(id as usize, 1000, &origin)).await.unwrap();
+            if id == 60 {
+                early = resident();
+            }
+            most = resident().max(most);
+        }
+        tokio::time::sleep(secs(10)).await;
+        let (seen, order) = server.counted();
+        assert!(order, "each batch in its order, once");
+        assert_eq!(
+            (seen, server.tries_in(secs(batches + 10)) as u64),
+            (1000 * batches, batches),
+            "nothing is tried again"
+        );
+        let counts = ["otelcol_exporter_sent_log_records", "weir_exporter_rejected_items"].map(|name| rig.count(name));
+        assert_eq!(counts, [(1000 - REFUSED) * batches, REFUSED * batches]);
+        assert_eq!(rig.count("weir_queue_stored_items"), 1000 * batches);
+        assert!(asked_minutes().is_none() || most.saturating_sub(early) <= 8 << 20, "{early} to {most} bytes resident");
+        rig.stop().await;
     }
 }
