@@ -51,7 +51,10 @@ pub fn run() {
         let after = resident_bytes(std::process::id());
         let per = |from: u64, to: u64| to.saturating_sub(from) / series as u64;
         let value = format!("{} bytes interned, {} bytes in all", per(before, interned), per(before, after));
-        report.figure(format!("{series} series: memory per series"), value, Some("400 bytes"));
+        // Fewer find room in what earlier benchmarks left behind.
+        if series >= 1_000_000 {
+            report.figure(format!("{series} series: memory per series"), value, Some("400 bytes"));
+        }
     }
     report.print();
 }

@@ -1,7 +1,7 @@
 //! Scrapes over a socket, beside peers, in one run: CPU of the serving process per series, first byte, resident memory.
 //!
-//! weir reads a SQLite table once and is scraped; what it serves is pushed into `prometheus-pushgateway`, which is scraped too. A
-//! peer that is not installed is named as missing. (Debian's `prometheus-sql-exporter` is built without SQLite.)
+//! weir reads a SQLite table once and is scraped; what it serves is pushed into `prometheus-pushgateway`, which `tests/judges.sh` sets up
+//! and which is scraped too. (Debian's `prometheus-sql-exporter` is built without SQLite.)
 
 use std::fs;
 use std::io::{Read, Write};
@@ -109,7 +109,7 @@ fn measure_scrapes(
 
 fn measure_pushgateway(report: &mut Report, body: &[u8], series: usize) {
     let address = free_address();
-    let mut command = Command::new("prometheus-pushgateway");
+    let mut command = Command::new(tests::judges::program("prometheus-pushgateway"));
     command.arg(format!("--web.listen-address={address}"));
     let Ok(program) = Program::start(&mut command, address) else {
         report.figure("pushgateway", "not installed", None);
