@@ -325,6 +325,7 @@ mod tests {
         run[0].body = bytes::Bytes::from_static(b"no gzip");
         assert!(folding.join(&run).is_none());
     }
+
     #[test]
     fn of_a_batch_that_is_written_anew_the_exemplars_go_with_their_points() {
         let folding = folding();

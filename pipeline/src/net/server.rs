@@ -88,6 +88,11 @@ impl Service {
     {
         Self(Arc::new(move |request| Box::pin(service.clone().oneshot(request))))
     }
+
+    /// The answer to a request.
+    pub(super) fn answer(&self, request: Request<RequestBody>) -> Answering {
+        (self.0)(request)
+    }
 }
 
 impl tower::Service<Request<RequestBody>> for Service {
@@ -101,7 +106,7 @@ impl tower::Service<Request<RequestBody>> for Service {
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Answering {
-        (self.0)(request)
+        self.answer(request)
     }
 }
 

@@ -18,7 +18,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tower::ServiceExt as _;
 use tracing::debug;
 
 use super::body::{BodyLimits, cap};
@@ -148,7 +147,7 @@ impl Visit {
         let limits = BodyLimits { bytes: self.house.max_body, time: self.house.timeouts.read_timeout };
         let mut request = request.map(|body| cap(body, limits, self.progress.clone()));
         request.extensions_mut().insert(self.peer.clone());
-        let answer = AssertUnwindSafe(self.house.service.clone().oneshot(request)).catch_unwind().await;
+        let answer = AssertUnwindSafe(self.house.service.answer(request)).catch_unwind().await;
         let response = match answer {
             Ok(Ok(response)) => response,
             Err(_) => {

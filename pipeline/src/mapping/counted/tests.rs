@@ -237,19 +237,8 @@ async fn a_hostile_field_grows_neither_the_ledger_nor_the_memo() {
 
 #[test]
 fn a_metric_that_no_ledger_keeps_is_refused_at_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let (table, meters) = (SeriesTable::with_defaults(), Meters::unread());
-    let ledger = Ledger::open(
-        folder.path(),
-        "test",
-        LedgerOptions::default(),
-        &Clock::system(),
-        &table,
-        &meters,
-        &Health::default(),
-    )
-    .unwrap();
+    let bench = Bench::new(Vec::new());
     let metrics = vec![rule("x", Kind::Summary, CountValue::Info)];
     let rules = Arc::new(CountRules { metrics, ..CountRules::default() });
-    assert!(Counted::new(rules, ledger, &meters, Vec::new()).is_err());
+    assert!(Counted::new(rules, bench.ledger.clone(), &bench.meters, Vec::new()).is_err());
 }

@@ -57,6 +57,17 @@ impl Connection {
         }
     }
 
+    /// Reads how a result begins.
+    async fn count_of_columns(&mut self) -> Result<u64, Trouble> {
+        let packet = self.wire.next().await?;
+        match packet.first() {
+            Some(&ERROR) => Err(Trouble::Server(ServerError::parse(packet))),
+            Some(0xfb) => Err(LOCAL_FILE),
+            Some(0x00) | None => Err(UNEXPECTED),
+            Some(_) => Bytes(packet).number(),
+        }
+    }
+
     /// Reads the definitions of columns to their end. The inner error is one of ours, with nothing left unread.
     async fn columns<T>(
         &mut self,
@@ -97,13 +108,7 @@ impl Connection {
         let limit = intake.limit();
         self.select_limit(limit).await?;
         self.wire.command(&out::execute(prepared.id, parameters)).await?;
-        let packet = self.wire.next().await?;
-        let count = match packet.first() {
-            Some(&ERROR) => return Err(Trouble::Server(ServerError::parse(packet))),
-            Some(0xfb) => return Err(LOCAL_FILE),
-            Some(0x00) | None => return Err(UNEXPECTED),
-            Some(_) => Bytes(packet).number()?,
-        };
+        let count = self.count_of_columns().await?;
         // What is known of the types only now has rows behind it.
         let names_types = self.names_types;
         let columns = self.columns(count, |packet| Column::read(packet, names_types, intake)).await?.map_err(unread)?;
@@ -144,13 +149,7 @@ impl Connection {
     /// Runs one statement of ours; gives the cells of its only row as text.
     pub(super) async fn ask(&mut self, sql: &str) -> Result<Vec<Option<String>>, Trouble> {
         self.wire.command(&out::query(sql)).await?;
-        let packet = self.wire.next().await?;
-        let count = match packet.first() {
-            Some(&ERROR) => return Err(Trouble::Server(ServerError::parse(packet))),
-            Some(0xfb) => return Err(LOCAL_FILE),
-            Some(0x00) | None => return Err(UNEXPECTED),
-            Some(_) => Bytes(packet).number()?,
-        };
+        let count = self.count_of_columns().await?;
         let columns = self.columns(count, |_| Ok(())).await??.len();
         let mut read = Bytes(self.wire.next().await?);
         if read.0.first() == Some(&ERROR) {
