@@ -17,7 +17,7 @@ use self::bare::Bare;
 use self::bare_mysql::BareMysql;
 use self::server::Server;
 use crate::measure::{Report, best_of, process_cpu_ns};
-use crate::process::{Program, free_address, get, weir};
+use crate::process::{Program, free_addresses, get, weir};
 
 const ROWS: usize = 100_000;
 const MANY: u64 = 10_000_000;
@@ -204,7 +204,7 @@ fn thousand(sources: &[Source], folder: &Path) {
 }
 
 fn agent(driver: &str, collection: &str, queries: &str, folder: &Path) -> Program {
-    let (metrics, telemetry) = (free_address(), free_address());
+    let [metrics, telemetry] = free_addresses();
     let pace = if collection == "interval" { "    collection_interval: 1h\n" } else { "    timeout: 20s\n" };
     let yaml = format!(
         "receivers:

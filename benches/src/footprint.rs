@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::measure::{Report, process_cpu_ns, resident_bytes};
-use crate::process::{Program, free_address, get, weir};
+use crate::process::{Program, free_addresses, get, weir};
 
 const STARTS: usize = 31;
 
@@ -27,7 +27,7 @@ pub fn run() {
 
     let config = folder.path().join("weir.yaml");
     let start = || {
-        let (metrics, telemetry) = (free_address(), free_address());
+        let [metrics, telemetry] = free_addresses();
         fs::write(&config, pipeline(&database.display().to_string(), &metrics.to_string(), telemetry.port()))
             .expect("the temporary folder can be written");
         Program::start(Command::new(&binary).arg("run").arg("--config").arg(&config), metrics)

@@ -19,7 +19,7 @@ use pdata::{
 };
 
 use crate::measure::{Report, process_cpu_ns, resident_bytes};
-use crate::process::{Program, free_address, weir};
+use crate::process::{Program, free_addresses, weir};
 
 /// Points that are pushed for one figure.
 const POINTS: usize = 4_000_000;
@@ -113,7 +113,7 @@ struct Started {
 }
 
 fn start_weir(sink: SocketAddr, packing: &str, exporter: &str) -> Started {
-    let (otlp, metrics, telemetry) = (free_address(), free_address(), free_address());
+    let [otlp, metrics, telemetry] = free_addresses();
     let yaml = format!(
         "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{otlp}'}}}}}}}}
 processors:
@@ -145,7 +145,7 @@ fn rotel() -> Option<PathBuf> {
 }
 
 fn start_rotel(binary: &PathBuf, arguments: &[&str]) -> Started {
-    let (grpc, over_http) = (free_address(), free_address());
+    let [grpc, over_http] = free_addresses();
     let mut command = Command::new(binary);
     command.args(["start", "--otlp-grpc-endpoint", &grpc.to_string(), "--otlp-http-endpoint", &over_http.to_string()]);
     let program = Program::start(command.args(arguments), over_http).expect("rotel can be started");

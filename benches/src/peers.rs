@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::measure::{Report, process_cpu_ns, resident_bytes};
-use crate::process::{Program, free_address, get, weir};
+use crate::process::{Program, free_address, free_addresses, get, weir};
 
 const TEXT: &str = "Accept: text/plain;version=0.0.4\r\n";
 const GZIP: &str = "Accept: text/plain;version=0.0.4\r\nAccept-Encoding: gzip\r\n";
@@ -57,7 +57,7 @@ fn fill(database: &Path, series: usize) {
 }
 
 fn measure_weir(report: &mut Report, folder: &Path, database: &Path, series: usize) -> Option<Vec<u8>> {
-    let (metrics, telemetry) = (free_address(), free_address());
+    let [metrics, telemetry] = free_addresses();
     let config = folder.join("weir.yaml");
     fs::write(&config, pipeline(database, metrics, telemetry.port())).expect("the temporary folder can be written");
     let mut command = Command::new(weir());

@@ -54,8 +54,13 @@ impl Drop for Program {
 
 /// A free port on loopback.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
-    listener.local_addr().expect("a bound socket has an address")
+    free_addresses::<1>()[0]
+}
+
+/// Free ports on loopback, no two the same: all are held until the last one is found.
+pub fn free_addresses<const COUNT: usize>() -> [SocketAddr; COUNT] {
+    let listeners = [(); COUNT].map(|()| TcpListener::bind("127.0.0.1:0").expect("loopback has free ports"));
+    listeners.map(|listener| listener.local_addr().expect("a bound socket has an address"))
 }
 
 /// The agent's binary, built by the same cargo profile as this one.

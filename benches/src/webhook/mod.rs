@@ -22,7 +22,7 @@ use pipeline::state::{Entry, Ledger, LedgerOptions};
 use pipeline::{Clock, Health, Meters};
 
 use crate::measure::{Report, process_cpu_ns, resident_bytes};
-use crate::process::{Program, free_address, weir};
+use crate::process::{Program, free_address, free_addresses, weir};
 use load::{Mix, Outcome, PATH, Requests, SECRET, request, requests, send};
 
 /// A running weir with the receiver.
@@ -145,6 +145,8 @@ fn restart(report: &mut Report) {
             let house = House::launch(folder.path(), "durability: durable\n    max_series: 2000000");
             let one = requests(Mix { events: 1, repeats: 0, bad: 0 }, 400 + seed);
             while send(house.program.address, 1, &one).answers.is_empty() {
+                // As when somebody else took its port meanwhile.
+                assert!(began.elapsed() < Duration::from_secs(60), "weir does not start; run the benchmark again");
                 std::thread::sleep(Duration::from_millis(2));
             }
             began.elapsed().as_secs_f64()
@@ -230,7 +232,7 @@ impl House {
     }
 
     fn launch(folder: &Path, more: &str) -> Self {
-        let (events, metrics, telemetry) = (free_address(), free_address(), free_address());
+        let [events, metrics, telemetry] = free_addresses();
         let config = folder.join("weir.yaml");
         let yaml = format!(
             "

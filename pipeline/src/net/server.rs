@@ -36,13 +36,15 @@ const MAX_BODY_BYTES: u64 = 20 << 20;
 /// served before a flood can push it out.
 const ACCEPTS_IN_A_ROW: u32 = 16;
 
-/// What answers requests: any [`tower::Service`], behind a pointer that is cheap to clone. Every request carries a [`Peer`] in its
-/// extensions.
+/// What answers requests: any [`tower::Service`], behind a pointer that is cheap to clone. Every request comes with its [`Peer`].
 #[derive(Clone)]
-pub struct Service(Arc<dyn Fn(Request<RequestBody>) -> Answering + Send + Sync>);
+pub struct Service(Arc<Answers>);
 
 /// An answer in the making.
 type Answering = BoxFuture<'static, Result<Response<ResponseBody>, Infallible>>;
+
+/// What turns a request, and who sent it, into an answer.
+type Answers = dyn Fn(Request<RequestBody>, Option<&Peer>) -> Answering + Send + Sync;
 
 /// Who sent a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,19 +81,34 @@ pub(super) struct House {
 }
 
 impl Service {
-    /// Puts a service behind the pointer. Each request costs one clone of it and one box for its answer.
+    /// Puts a service behind the pointer. Each request costs one clone of it, one box for its answer, and one for its [`Peer`], which
+    /// stands in the request's extensions.
     pub fn new<S>(service: S) -> Self
     where
         S: tower::Service<Request<RequestBody>, Response = Response<ResponseBody>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        Self(Arc::new(move |request| Box::pin(service.clone().oneshot(request))))
+        Self::direct(move |mut request, peer| {
+            if let Some(peer) = peer {
+                request.extensions_mut().insert(peer.clone());
+            }
+            Box::pin(service.clone().oneshot(request))
+        })
+    }
+
+    /// Puts a function behind the pointer, which is told the [`Peer`]: for a door where requests are many. Without a peer a request
+    /// did not come over a connection.
+    pub fn direct<F>(answer: F) -> Self
+    where
+        F: Fn(Request<RequestBody>, Option<&Peer>) -> Answering + Send + Sync + 'static,
+    {
+        Self(Arc::new(answer))
     }
 
     /// The answer to a request.
-    pub(super) fn answer(&self, request: Request<RequestBody>) -> Answering {
-        (self.0)(request)
+    pub(super) fn answer(&self, request: Request<RequestBody>, peer: Option<&Peer>) -> Answering {
+        (self.0)(request, peer)
     }
 }
 
@@ -105,8 +122,9 @@ impl tower::Service<Request<RequestBody>> for Service {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<RequestBody>) -> Answering {
-        self.answer(request)
+    fn call(&mut self, mut request: Request<RequestBody>) -> Answering {
+        let peer = request.extensions_mut().remove::<Peer>();
+        self.answer(request, peer.as_ref())
     }
 }
 
@@ -182,7 +200,7 @@ impl Server {
     pub async fn serve(self, service: Service, mut stop: Stop) {
         let house = Arc::new(House {
             roster: Roster::new(self.limits, self.counts),
-            builder: builder(&self.timeouts),
+            builder: builder(),
             timeouts: self.timeouts,
             tls: self.tls,
             max_body: self.max_body,

@@ -8,7 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,7 +25,6 @@ use super::body::{BodyLimits, cap};
 use super::counts::Closed;
 use super::deadline::{Answer, Progress, Tracked};
 use super::gates::Certificate;
-use super::limits::Timeouts;
 use super::response::{ResponseBody, text};
 use super::roster::Seat;
 use super::server::{House, Peer};
@@ -112,11 +112,18 @@ impl House {
             service_fn(move |request| visit.clone().answer(request))
         };
         let mut connection = pin!(self.builder.serve_connection(io, requests));
+        let end = async {
+            tokio::select! {
+                why = progress.overdue() => Some(why),
+                () = tokio::time::sleep(age) => None,
+                () = stop.requested() => None,
+            }
+        };
+        // A set polls only what was woken: these are not looked at with each step of the connection.
+        let mut ends = FuturesUnordered::from_iter([end]);
         tokio::select! {
             end = &mut connection => return told(end),
-            why = progress.overdue() => return visit.closed(why),
-            () = tokio::time::sleep(age) => {}
-            () = stop.requested() => {}
+            Some(end) = ends.next() => if let Some(why) = end { return visit.closed(why) },
         }
         if progress.is_half_open() {
             return visit.closed(Some(Closed::Drain));
@@ -145,9 +152,8 @@ impl Visit {
             return Ok(too_many(request.version()).map(|body| running.answer(body)));
         }
         let limits = BodyLimits { bytes: self.house.max_body, time: self.house.timeouts.read_timeout };
-        let mut request = request.map(|body| cap(body, limits, self.progress.clone()));
-        request.extensions_mut().insert(self.peer.clone());
-        let answer = AssertUnwindSafe(self.house.service.answer(request)).catch_unwind().await;
+        let request = request.map(|body| cap(body, limits, self.progress.clone()));
+        let answer = AssertUnwindSafe(self.house.service.answer(request, Some(&self.peer))).catch_unwind().await;
         let response = match answer {
             Ok(Ok(response)) => response,
             Err(_) => {
@@ -183,14 +189,12 @@ fn told(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 }
 
 /// The limits of both protocols. Without a timer hyper's own deadlines are silently inert.
-pub(super) fn builder(timeouts: &Timeouts) -> auto::Builder<TokioExecutor> {
+pub(super) fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
-        // Counted from the end of the previous request, so it must be longer than an idle connection may live. `Progress` has
-        // the short deadlines; this is the second line behind it.
-        .header_read_timeout(timeouts.idle_timeout + timeouts.read_header_timeout)
+        // `Progress` watches heads, by a wake-up a second; hyper's own watch would set a timer for each request.
+        .header_read_timeout(None)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
     builder

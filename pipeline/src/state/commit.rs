@@ -11,7 +11,7 @@ use super::entry::{Change, Committed, Cursor, Entry, Place};
 use super::error::Trouble;
 use super::held::{Class, Held};
 use super::image::{Image, SharedImage};
-use super::store::{Books, Store};
+use super::store::{Books, Repeated, Store};
 use crate::fault::Refusal;
 
 /// Writes groups. The only writer of the database and of the image.
@@ -108,7 +108,7 @@ impl Committer {
     /// When any step fails. The group may or may not be on disk then: see [`reconcile`](Self::reconcile).
     pub(super) fn commit<'a>(
         &mut self,
-        store: &mut Store,
+        store: &Store,
         entries: impl Iterator<Item = &'a Entry>,
         moment: Moment,
         outcomes: &mut Vec<Result<Committed, Refusal>>,
@@ -119,9 +119,11 @@ impl Committer {
         books.commit += 1;
         books.window.advance(moment.wall, moment.now);
         store.begin()?;
+        let mut ids = store.ids()?;
         for entry in entries {
-            outcomes.push(self.enter(store, &mut books, entry, moment.wall)?);
+            outcomes.push(self.enter(store, &mut ids, &mut books, entry, moment.wall)?);
         }
+        drop(ids);
         self.sweep_some(store, &mut books)?;
         self.write(store, &mut books)?;
         self.draft.books = Some(books);
@@ -165,7 +167,8 @@ impl Committer {
 
     fn enter(
         &mut self,
-        store: &mut Store,
+        store: &Store,
+        ids: &mut Repeated<'_>,
         books: &mut Books,
         entry: &Entry,
         wall: UnixNanos,
@@ -179,7 +182,7 @@ impl Committer {
                 return Ok(Ok(Committed::TooOld));
             }
             let stamp = books.window.stamp(entry.signed, wall);
-            if !store.remember(id.0, stamp)? {
+            if !ids.remember(id.0, stamp)? {
                 self.draft.tallied.duplicates += 1;
                 return Ok(Ok(Committed::Duplicate));
             }
@@ -329,7 +332,7 @@ impl Committer {
         Ok(())
     }
 
-    fn write(&mut self, store: &mut Store, books: &mut Books) -> Result<(), Trouble> {
+    fn write(&mut self, store: &Store, books: &mut Books) -> Result<(), Trouble> {
         let image = self.image.clone();
         let image = read(&image);
         for (at, (_, family)) in self.draft.families.iter().enumerate() {
@@ -341,9 +344,10 @@ impl Committer {
         }
         // In the order of rows, neighbours share a page.
         self.draft.dirty.sort_unstable_by_key(|(slot, _)| *slot);
+        let mut values = store.values()?;
         for (slot, held) in &mut self.draft.dirty {
             held.commit = books.commit;
-            store.write_value(*slot, held)?;
+            store.write_value(&mut values, *slot, held)?;
         }
         for (row, cursor) in &self.draft.cursors {
             store.write_cursor(*row, books.commit, cursor)?;

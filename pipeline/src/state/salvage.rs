@@ -217,7 +217,7 @@ impl Found {
             };
             let slot = u32::try_from(books.series).expect("the bound on series is below 2^32");
             store.write_series(slot, fingerprint, number, &identity.attributes)?;
-            store.write_value(slot, &held)?;
+            store.write_value(&mut store.values()?, slot, &held)?;
             books.series += 1;
         }
         Ok(())
@@ -246,7 +246,7 @@ fn write_memory(store: &mut Store, books: &mut Books, image: &Image) -> Result<(
         let family =
             *numbers.get(&undescribed(Family::of(&identity))).expect("every series has its family in the image");
         store.write_series(slot, fingerprint, family, &identity.attributes)?;
-        store.write_value(slot, held)?;
+        store.write_value(&mut store.values()?, slot, held)?;
     }
     books.series = image.len() as u64;
     for (row, cursor) in image.cursors.values() {

@@ -1,11 +1,12 @@
 //! The database: its schema, its settings, and the statements of a group.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Duration;
 
 use pdata::{Fingerprint, Seed, UnixNanos};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Statement, params};
 
 use super::codec::{self, Family, Reader, Table};
 use super::error::Trouble;
@@ -20,8 +21,11 @@ pub(super) struct Store {
     /// What rows are checked with; see [`codec::FIRST`].
     pub(super) key: Seed,
     /// The row being written; kept for its room.
-    row: Vec<u8>,
+    row: RefCell<Vec<u8>>,
 }
+
+/// A statement that is run many times in a group: found once, since finding it costs as much as running it.
+pub(super) struct Repeated<'store>(CachedStatement<'store>);
 
 /// What a ledger keeps besides its series, written with every group.
 #[derive(Clone, Debug)]
@@ -75,7 +79,7 @@ impl Store {
     pub(super) fn open(path: &Path, durability: Durability, first: &(Seed, Books)) -> Result<Self, Trouble> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(path, flags)?;
-        let mut store = Self { connection, key: first.0, row: Vec::new() };
+        let mut store = Self { connection, key: first.0, row: RefCell::default() };
         store.settle(durability)?;
         if store.connection.is_readonly("main")? {
             // By its own header, or by the file system?
@@ -92,7 +96,7 @@ impl Store {
 
     /// A database that is only read.
     pub(super) fn reading(connection: Connection, key: Seed) -> Self {
-        Self { connection, key, row: Vec::new() }
+        Self { connection, key, row: RefCell::default() }
     }
 
     fn settle(&self, durability: Durability) -> Result<(), Trouble> {
@@ -125,7 +129,7 @@ impl Store {
         Ok(tables == 0)
     }
 
-    fn create(&mut self, (seed, books): &(Seed, Books)) -> Result<(), Trouble> {
+    fn create(&self, (seed, books): &(Seed, Books)) -> Result<(), Trouble> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         for (_, sql) in SCHEMA {
             self.connection.execute_batch(sql)?;
@@ -133,8 +137,9 @@ impl Store {
         self.connection.pragma_update(None, "application_id", APPLICATION)?;
         self.connection.pragma_update(None, "user_version", VERSION)?;
         for id in [META_SEED, META_SEED_COPY] {
-            codec::seal(&mut self.row, &codec::FIRST, Table::Meta, id, |out| out.extend_from_slice(&seed.bytes()));
-            self.connection.execute("INSERT INTO meta VALUES(?1, ?2)", params![id.cast_signed(), self.row])?;
+            let mut row = self.row.borrow_mut();
+            codec::seal(&mut row, &codec::FIRST, Table::Meta, id, |out| out.extend_from_slice(&seed.bytes()));
+            self.connection.execute("INSERT INTO meta VALUES(?1, ?2)", params![id.cast_signed(), *row])?;
         }
         self.write_books(books)?;
         self.connection.execute_batch("COMMIT")?;
@@ -174,17 +179,17 @@ impl Store {
         Ok(self.connection.prepare_cached("COMMIT")?.execute([]).map(|_| ())?)
     }
 
-    pub(super) fn write_books(&mut self, books: &Books) -> Result<(), Trouble> {
+    pub(super) fn write_books(&self, books: &Books) -> Result<(), Trouble> {
         self.write("INSERT OR REPLACE INTO meta VALUES(?1, ?2)", Table::Meta, META_BOOKS, |out| books.put(out))
     }
 
-    pub(super) fn write_family(&mut self, id: u64, family: &Family) -> Result<(), Trouble> {
+    pub(super) fn write_family(&self, id: u64, family: &Family) -> Result<(), Trouble> {
         self.write("INSERT OR REPLACE INTO family VALUES(?1, ?2)", Table::Family, id, |out| family.put(out))?;
         self.write("INSERT OR REPLACE INTO family_copy VALUES(?1, ?2)", Table::Family, id, |out| family.put(out))
     }
 
     pub(super) fn write_series(
-        &mut self,
+        &self,
         slot: u32,
         fingerprint: Fingerprint,
         family: u32,
@@ -198,12 +203,17 @@ impl Store {
         })
     }
 
-    pub(super) fn write_value(&mut self, slot: u32, held: &Held) -> Result<(), Trouble> {
-        let id = u64::from(slot) + 1;
-        self.write("INSERT OR REPLACE INTO value VALUES(?1, ?2)", Table::Value, id, |out| held.put(out))
+    /// The statement of [`write_value`](Self::write_value).
+    pub(super) fn values(&self) -> Result<Repeated<'_>, Trouble> {
+        Ok(Repeated(self.connection.prepare_cached("INSERT OR REPLACE INTO value VALUES(?1, ?2)")?))
     }
 
-    pub(super) fn write_cursor(&mut self, id: u64, commit: u64, cursor: &super::Cursor) -> Result<(), Trouble> {
+    pub(super) fn write_value(&self, values: &mut Repeated<'_>, slot: u32, held: &Held) -> Result<(), Trouble> {
+        let id = u64::from(slot) + 1;
+        self.write_by(&mut values.0, Table::Value, id, |out| held.put(out))
+    }
+
+    pub(super) fn write_cursor(&self, id: u64, commit: u64, cursor: &super::Cursor) -> Result<(), Trouble> {
         self.write("INSERT OR REPLACE INTO cursor VALUES(?1, ?2)", Table::Cursor, id, |out| {
             codec::put_varint(out, commit);
             codec::put_varint(out, cursor.token);
@@ -212,7 +222,7 @@ impl Store {
         })
     }
 
-    pub(super) fn write_spooled(&mut self, id: u64, record: &[u8]) -> Result<(), Trouble> {
+    pub(super) fn write_spooled(&self, id: u64, record: &[u8]) -> Result<(), Trouble> {
         self.write("INSERT OR REPLACE INTO spool VALUES(?1, ?2)", Table::Spool, id, |out| out.extend_from_slice(record))
     }
 
@@ -244,11 +254,9 @@ impl Store {
         Ok(spooled)
     }
 
-    /// Remembers an id. `false` when it was remembered already.
-    pub(super) fn remember(&self, id: Fingerprint, stamp: u64) -> Result<bool, Trouble> {
-        let key = seen_key(id);
-        let mut statement = self.connection.prepare_cached("INSERT OR IGNORE INTO seen VALUES(?1, ?2)")?;
-        Ok(statement.execute(params![key, seal_stamp(&key, stamp)])? == 1)
+    /// The statement of [`Repeated::remember`].
+    pub(super) fn ids(&self) -> Result<Repeated<'_>, Trouble> {
+        Ok(Repeated(self.connection.prepare_cached("INSERT OR IGNORE INTO seen VALUES(?1, ?2)")?))
     }
 
     /// Looks at up to `rows` ids after `from` and forgets those stamped before `floor`. Gives where it came to, or `None` at
@@ -292,10 +300,29 @@ impl Store {
         Ok(pages.cast_unsigned() * PAGE_BYTES as u64)
     }
 
-    fn write(&mut self, sql: &str, table: Table, id: u64, put: impl FnOnce(&mut Vec<u8>)) -> Result<(), Trouble> {
-        codec::seal(&mut self.row, &self.key, table, id, put);
-        self.connection.prepare_cached(sql)?.execute(params![id.cast_signed(), self.row])?;
+    fn write(&self, sql: &str, table: Table, id: u64, put: impl FnOnce(&mut Vec<u8>)) -> Result<(), Trouble> {
+        self.write_by(&mut *self.connection.prepare_cached(sql)?, table, id, put)
+    }
+
+    fn write_by(
+        &self,
+        statement: &mut Statement<'_>,
+        table: Table,
+        id: u64,
+        put: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(), Trouble> {
+        let mut row = self.row.borrow_mut();
+        codec::seal(&mut row, &self.key, table, id, put);
+        statement.execute(params![id.cast_signed(), *row])?;
         Ok(())
+    }
+}
+
+impl Repeated<'_> {
+    /// Remembers an id. `false` when it was remembered already.
+    pub(super) fn remember(&mut self, id: Fingerprint, stamp: u64) -> Result<bool, Trouble> {
+        let key = seen_key(id);
+        Ok(self.0.execute(params![key, seal_stamp(&key, stamp)])? == 1)
     }
 }
 

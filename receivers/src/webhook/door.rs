@@ -1,10 +1,11 @@
 //! Requests and answers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pipeline::Clock;
 use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, unknown_path};
@@ -32,30 +33,29 @@ struct Answer {
     error: Option<&'static str>,
 }
 
+/// The usual answers, as [`Answer`] would write them.
+const ONE_ACCEPTED: &str = r#"{"accepted":1,"duplicates":0}"#;
+const ONE_DUPLICATE: &str = r#"{"accepted":0,"duplicates":1,"duplicate":true}"#;
+
 /// The sources of a receiver, by path.
 pub(super) type Routes = HashMap<String, Arc<Source>>;
 
 /// The service for a server: the sources' paths and no other; who may not enter hears of nothing else.
 pub(super) fn service(routes: Routes, clock: Clock, gates: &Gates) -> Service {
-    let routes = Arc::new(routes);
-    let inside = routes.clone();
-    let inside = Service::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let source = inside.get(request.uri().path()).cloned();
-        let clock = clock.clone();
-        async move {
-            let Some(source) = source else { return Ok::<_, Infallible>(unknown_path()) };
+    let gates = gates.clone();
+    Service::direct(move |request, peer| {
+        let Some(source) = routes.get(request.uri().path()) else { return Box::pin(ready(Ok(unknown_path()))) };
+        if let Some(refusal) = gates.admits(request.headers(), peer).response() {
+            return Box::pin(ready(Ok(refusal)));
+        }
+        let (source, clock) = (source.clone(), clock.clone());
+        Box::pin(async move {
             let began = clock.now();
             let response = answer(&source, request).await;
             source.counts.answered(clock.now().saturating_duration_since(began));
             Ok(response)
-        }
-    }));
-    let guarded = gates.guard(inside);
-    Service::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let here = routes.contains_key(request.uri().path());
-        let guarded = guarded.clone();
-        async move { if here { tower::ServiceExt::oneshot(guarded, request).await } else { Ok(unknown_path()) } }
-    }))
+        })
+    })
 }
 
 async fn answer(source: &Source, request: Request<RequestBody>) -> Response<ResponseBody> {
@@ -89,6 +89,11 @@ async fn answer(source: &Source, request: Request<RequestBody>) -> Response<Resp
 fn told(source: &Source, taken: &Taken) -> Response<ResponseBody> {
     taken.unusable.iter().for_each(|(why, count)| source.counts.refused(*why, *count));
     let Taken { accepted, duplicates, .. } = *taken;
+    match (accepted, duplicates, &*taken.unusable) {
+        (1, 0, []) => return said(StatusCode::OK, "application/json", ONE_ACCEPTED),
+        (0, 1, []) => return said(StatusCode::OK, "application/json", ONE_DUPLICATE),
+        _ => {}
+    }
     let refused: BTreeMap<_, _> = taken.unusable.iter().map(|(why, count)| (why.word(), *count)).collect();
     let duplicate = accepted == 0 && duplicates > 0;
     json(StatusCode::OK, &Answer { accepted, duplicates, duplicate, refused, error: None })
@@ -135,14 +140,14 @@ fn echo(challenge: &Challenge, wanted: &str, query: &str) -> Option<String> {
 
 /// An echo, to the byte: senders compare it.
 fn plain(text: String) -> Response<ResponseBody> {
-    of(StatusCode::OK, "text/plain; charset=utf-8", text.into_bytes())
+    said(StatusCode::OK, "text/plain; charset=utf-8", text)
 }
 
 fn json(status: StatusCode, answer: &Answer) -> Response<ResponseBody> {
-    of(status, "application/json", serde_json::to_vec(answer).expect("numbers and words are always written"))
+    said(status, "application/json", serde_json::to_vec(answer).expect("numbers and words are always written"))
 }
 
-fn of(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Response<ResponseBody> {
+fn said(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Response<ResponseBody> {
     let mut response = Response::new(full(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();

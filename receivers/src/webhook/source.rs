@@ -238,7 +238,7 @@ impl Source {
         if !document.starts_with('{') {
             return Err(Stopped::Unusable(Reason::Malformed));
         }
-        let fields = self.plan.fields.selection.read(document.as_bytes());
+        let fields = self.plan.fields.selection.read_text(document);
         let fields = fields.map_err(|_| Stopped::Unusable(Reason::Malformed))?;
         let event = Event { fields: &fields, envelope: &delivery.envelope };
         if let Some(text) = self.echo(&event) {
@@ -374,17 +374,19 @@ impl Books {
 
 /// Puts entries in line one after another before any of them waits, so that they share a commit and keep their order.
 async fn submit(ledger: Ledger, prepared: Vec<Prepared>) -> Vec<(What, Result<Committed, Refusal>, Applied)> {
-    let submitted = prepared.into_iter().map(|Prepared { what, entry, applied, room }| {
-        let ledger = &ledger;
-        async move {
-            let committed = ledger.submit(entry).await;
-            if let (Some(room), Ok(Committed::New)) = (room, &committed) {
-                room.keep();
-            }
-            (what, committed, applied)
+    let submit = async |Prepared { what, entry, applied, room }| {
+        let committed = ledger.submit(entry).await;
+        if let (Some(room), Ok(Committed::New)) = (room, &committed) {
+            room.keep();
         }
-    });
-    join_all(submitted).await
+        (what, committed, applied)
+    };
+    let mut prepared = prepared.into_iter();
+    match (prepared.next(), prepared.len()) {
+        // The usual case has nobody to share with.
+        (Some(only), 0) => vec![submit(only).await],
+        (first, _) => join_all(first.into_iter().chain(prepared).map(submit)).await,
+    }
 }
 
 /// A request that is not believed. When the keys cannot be read that is no fault of the sender's, who should come again.

@@ -74,7 +74,14 @@ impl Selection {
     /// # Errors
     /// When it is no JSON document as a whole, or is nested too deep.
     pub fn read<'a>(&self, document: &'a [u8]) -> Result<Fields<'a>, BadDocument> {
-        let text = std::str::from_utf8(document).map_err(|_| BadDocument::NotUtf8)?;
+        self.read_text(std::str::from_utf8(document).map_err(|_| BadDocument::NotUtf8)?)
+    }
+
+    /// The same of what is known to be UTF-8.
+    ///
+    /// # Errors
+    /// Those of [`read`](Self::read).
+    pub fn read_text<'a>(&self, text: &'a str) -> Result<Fields<'a>, BadDocument> {
         let mut fields = vec![Field::Null; self.cells];
         walk::check_depth(text)?;
         walk::read(&self.root, text, &mut fields)?;

@@ -59,8 +59,7 @@ impl Node {
 /// # Errors
 /// It is.
 pub fn check_depth(text: &str) -> Result<(), BadDocument> {
-    // Most documents have too few brackets for it, wherever these stand; counting them takes a tenth of looking at each byte.
-    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= DEPTH_MAX {
+    if brackets(text.as_bytes()) <= DEPTH_MAX {
         return Ok(());
     }
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
@@ -80,6 +79,14 @@ pub fn check_depth(text: &str) -> Result<(), BadDocument> {
         }
     }
     Ok(())
+}
+
+/// How many brackets are opened, in text or not. Most documents have too few to be too deep, wherever these stand.
+fn brackets(bytes: &[u8]) -> usize {
+    // Counted in bytes as far as a byte counts, many are counted by one instruction. `{` and `[` differ in one bit, and no other
+    // byte becomes `{` by setting it.
+    let few = |bytes: &[u8]| bytes.iter().map(|byte| u8::from(byte | 0x20 == b'{')).sum::<u8>();
+    bytes.chunks(usize::from(u8::MAX)).map(|bytes| usize::from(few(bytes))).sum()
 }
 
 /// Reads a document.

@@ -16,8 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ::config::{Problems, Section};
-use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 pub use certificate::Certificate;
 pub use config::{GatesConfig, MtlsGateConfig, WhenUnset};
@@ -141,22 +140,22 @@ impl Gates {
         self.rules.mode == Mode::Unmounted
     }
 
-    /// Decides about one request, by its head alone.
+    /// Decides about one request, by its headers alone. Without a peer it is refused.
     #[must_use]
-    pub fn admits(&self, head: &Parts, peer: &Peer) -> Admission {
-        self.decide(head, peer).0
+    pub fn admits(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Admission {
+        peer.map_or(Admission::Refused(Refused::Address), |peer| self.decide(headers, peer).0)
     }
 
     /// The decision, and the client's address where it was asked for and found.
-    fn decide(&self, head: &Parts, peer: &Peer) -> (Admission, Option<IpAddr>) {
+    fn decide(&self, headers: &HeaderMap, peer: &Peer) -> (Admission, Option<IpAddr>) {
         if self.is_unmounted() {
             return (Admission::Unmounted, None);
         }
         if self.rules.mode == Mode::Open {
             // Trusted proxies are no gate: without one, who does not say for whom he asks is still let in.
-            return (Admission::Open, self.client(head, peer).ok());
+            return (Admission::Open, self.client(headers, peer).ok());
         }
-        match self.passes(head, peer) {
+        match self.passes(headers, peer) {
             Err(refused) => {
                 self.watch.counts[refused as usize].add(1);
                 (Admission::Refused(refused), None)
@@ -170,8 +169,8 @@ impl Gates {
     ///
     /// # Errors
     /// When a trusted proxy does not say it, or not in a way that can be understood.
-    pub fn client(&self, head: &Parts, peer: &Peer) -> Result<IpAddr, Refused> {
-        self.rules.trusted.client(&head.headers, peer.address.ip()).ok_or(Refused::Forwarded)
+    pub fn client(&self, headers: &HeaderMap, peer: &Peer) -> Result<IpAddr, Refused> {
+        self.rules.trusted.client(headers, peer.address.ip()).ok_or(Refused::Forwarded)
     }
 
     /// The CAs that the door must ask certificates of, for the `mtls` gate.
@@ -179,9 +178,9 @@ impl Gates {
         self.rules.certificate.as_ref().map(CertificateGate::client_ca)
     }
 
-    fn passes(&self, head: &Parts, peer: &Peer) -> Result<IpAddr, Refused> {
+    fn passes(&self, headers: &HeaderMap, peer: &Peer) -> Result<IpAddr, Refused> {
         let Rules { networks, certificate, token, .. } = &*self.rules;
-        let client = self.client(head, peer)?;
+        let client = self.client(headers, peer)?;
         if networks.as_ref().is_some_and(|networks| !networks.contain(client)) {
             return Err(Refused::Address);
         }
@@ -194,7 +193,7 @@ impl Gates {
             if self.watch.failures.is_empty(home) {
                 return Err(Refused::TooOften);
             }
-            if !gate.passes(&head.headers) {
+            if !gate.passes(headers) {
                 self.watch.failures.take(home);
                 return Err(Refused::Token);
             }

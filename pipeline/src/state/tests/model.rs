@@ -56,7 +56,7 @@ impl Clockwork {
             .collect();
         let mut outcomes = Vec::new();
         let moment = commit::Moment { wall: self.wall, now: self.now };
-        self.committer.commit(&mut self.store, entries.iter(), moment, &mut outcomes).unwrap();
+        self.committer.commit(&self.store, entries.iter(), moment, &mut outcomes).unwrap();
         outcomes.into_iter().map(Result::unwrap).collect()
     }
 
@@ -175,7 +175,7 @@ fn run_model(ops: &[Op]) -> Result<(), TestCaseError> {
                     })
                     .collect();
                 let moment = commit::Moment { wall, now: clockwork.now };
-                clockwork.committer.commit(&mut clockwork.store, entries.iter(), moment, &mut outcomes).unwrap();
+                clockwork.committer.commit(&clockwork.store, entries.iter(), moment, &mut outcomes).unwrap();
                 for (((id, tenant, _), entry), outcome) in events.iter().zip(&entries).zip(&outcomes) {
                     let known = model.seen.get(id).copied();
                     match outcome.as_ref().unwrap() {

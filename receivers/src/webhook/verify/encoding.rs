@@ -62,12 +62,27 @@ fn hex(text: &str, buffer: &mut [u8]) -> Option<usize> {
     if !digits.len().is_multiple_of(2) || digits.len() / 2 > buffer.len() {
         return None;
     }
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let mut all = 0;
     for (byte, pair) in buffer.iter_mut().zip(digits.chunks_exact(2)) {
-        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+        *byte = high << 4 | low & 0xf;
+        all |= high | low;
     }
-    Some(digits.len() / 2)
+    (all & NO_DIGIT == 0).then_some(digits.len() / 2)
 }
+
+/// What each byte is worth as a hexadecimal digit, or [`NO_DIGIT`].
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        digits[b"0123456789ABCDEF"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
+const NO_DIGIT: u8 = 0x80;
 
 #[cfg(test)]
 mod tests {
