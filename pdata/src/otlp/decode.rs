@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attributes::{self, RawOrigin};
 use super::histograms;
-use super::memo::{Memo, WireHash, WireId};
+use super::memo::{Memo, WireHash, WireHasher, WireId};
 use super::points::{Draft, Shape, exemplar, kind, number_field, prometheus_type};
 use super::room::Room;
 use super::wire::{Fields, Malformed};
@@ -56,8 +56,8 @@ struct Request<'a> {
 struct Pending<'a> {
     wire: WireId,
     message: &'a [u8],
-    attributes: u32,
     context: u32,
+    attributes: u8,
 }
 
 /// A metric and what stands above it, still in bytes, and decoded at the first need.
@@ -70,6 +70,9 @@ struct Context<'a> {
     hint: Hint,
     decoded: Option<(Arc<Origin>, Arc<Metric>)>,
 }
+
+/// Bytes of a point while its request is decoded, besides what its value keeps on the heap.
+const POINT: usize = size_of::<Pending<'_>>() + size_of::<Point>();
 
 impl MetricsDecoder {
     /// A decoder whose series stand in `table`.
@@ -172,7 +175,8 @@ impl<'a> Request<'a> {
             }
         }
         let Some((number, data)) = data else { return Ok(()) };
-        let (kind, shape) = match kind(number, data)? {
+        let (known, points) = kind(number, data)?;
+        let (kind, shape) = match known {
             Ok(found) if !name.is_empty() => found,
             Ok(_) => return self.reject_all(data, "a metric has no name"),
             Err(why) => return self.reject_all(data, why),
@@ -185,43 +189,51 @@ impl<'a> Request<'a> {
         hasher.bytes(unit.as_bytes());
         hasher.bytes(description.as_bytes());
         hasher.word(u64::from(kind.code()) << 8 | hint as u64);
-        let above = hasher.finish();
+        let above = self.hash.under(hasher.finish());
+        // All at once, and no more than there may be.
+        let points = points.min(self.room.for_things_of(POINT));
+        self.metrics.points.reserve(points);
+        self.pending.reserve(points);
         let mut fields = Fields::of(data);
         while let Some(field) = fields.next()? {
             if field.number == 1 {
-                self.point(field.payload.bytes()?, shape, context, above)?;
+                self.point(field.payload.bytes()?, shape, context, above.clone())?;
             }
         }
         Ok(())
     }
 
-    fn point(&mut self, message: &'a [u8], shape: Shape, context: u32, above: WireId) -> Result<(), Malformed> {
+    fn point(
+        &mut self,
+        message: &'a [u8],
+        shape: Shape,
+        context: u32,
+        mut hasher: WireHasher,
+    ) -> Result<(), Malformed> {
         let attributes = shape.attributes();
-        let (mut draft, mut hasher) = (Draft::default(), self.hash.under(above));
-        // Encoders write a point's attributes one after another: they are hashed as one run of bytes.
-        let (mut run_start, mut run_end) = (0, 0);
+        let mut draft = Draft::default();
         let mut fields = Fields::of(message);
-        let end = fields.left();
         loop {
-            let position = end - fields.left();
+            // Encoders write a point's attributes one after another: they are hashed as one run of bytes.
+            let run = fields.run(attributes)?;
+            if !run.is_empty() {
+                hasher.bytes(run);
+            }
+            let before = fields.rest();
             let Some(field) = fields.next()? else { break };
-            if field.number == attributes {
-                if position != run_end {
-                    hasher.bytes(&message[run_start..run_end]);
-                    run_start = position;
-                }
-                run_end = end - fields.left();
-            } else {
-                match shape {
-                    Shape::Number => number_field(&mut draft, field.number, field.payload)?,
-                    Shape::Histogram => histograms::explicit_field(&mut draft, field.number, field.payload)?,
-                    Shape::Exponential => histograms::exponential_field(&mut draft, field.number, field.payload)?,
-                    Shape::Summary => histograms::summary_field(&mut draft, field.number, field.payload)?,
-                }
+            if field.number == u32::from(attributes) {
+                // One whose tag is written longer than it need be.
+                hasher.bytes(&before[..before.len() - fields.rest().len()]);
+                continue;
+            }
+            match shape {
+                Shape::Number => number_field(&mut draft, field.number, field.payload)?,
+                Shape::Histogram => histograms::explicit_field(&mut draft, field.number, field.payload)?,
+                Shape::Exponential => histograms::exponential_field(&mut draft, field.number, field.payload)?,
+                Shape::Summary => histograms::summary_field(&mut draft, field.number, field.payload)?,
             }
         }
-        hasher.bytes(&message[run_start..run_end]);
-        self.finish_point(draft, shape, Pending { wire: hasher.finish(), message, attributes, context })
+        self.finish_point(draft, shape, Pending { wire: hasher.finish(), message, context, attributes })
     }
 
     fn finish_point(&mut self, mut draft: Draft<'a>, shape: Shape, pending: Pending<'a>) -> Result<(), Malformed> {
@@ -240,7 +252,7 @@ impl<'a> Request<'a> {
         {
             return self.reject(why);
         }
-        self.room.take(size_of::<Pending<'_>>() + size_of::<Point>() + value.heap_bytes())?;
+        self.room.take(POINT + value.heap_bytes())?;
         let index = u32::try_from(self.metrics.points.len()).expect("a body below 4 GiB has fewer points");
         for message in &draft.exemplars {
             self.room.take(size_of::<Exemplar>())?;
@@ -284,7 +296,7 @@ impl<'a> Request<'a> {
         memo: &mut Memo,
         table: &SeriesTable,
     ) -> Result<SeriesId, Malformed> {
-        let attributes = attributes::collect(&mut self.builder, pending.message, pending.attributes)?;
+        let attributes = attributes::collect(&mut self.builder, pending.message, u32::from(pending.attributes))?;
         let (origin, metric) = self.decoded(pending.context as usize)?;
         let series = table.sight(Identity { origin, metric, attributes });
         if series.id().is_none() {

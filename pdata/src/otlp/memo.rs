@@ -18,6 +18,7 @@ pub(super) struct WireId([u64; 2]);
 pub(super) struct WireHash([u64; 2]);
 
 /// Bytes on their way into a [`WireId`].
+#[derive(Clone)]
 pub(super) struct WireHasher([FoldHasher<'static>; 2]);
 
 /// Series by wire id, bounded, forgotten when idle.

@@ -47,7 +47,7 @@ impl<'a> Draft<'a> {
 
 impl Shape {
     /// The number of the field that holds a point's attributes.
-    pub(super) const fn attributes(self) -> u32 {
+    pub(super) const fn attributes(self) -> u8 {
         match self {
             Self::Number | Self::Summary => 7,
             Self::Histogram => 9,
@@ -80,27 +80,30 @@ pub(super) fn number_field<'a>(draft: &mut Draft<'a>, number: u32, payload: Payl
     Ok(())
 }
 
-/// The kind behind the data field of a `Metric`, or why its points cannot be taken.
-pub(super) fn kind(number: u32, data: &[u8]) -> Result<Result<(Kind, Shape), &'static str>, Malformed> {
-    let (mut temporality, mut monotonic) = (None, false);
-    if matches!(number, 7 | 9 | 10) {
-        let mut fields = Fields::of(data);
-        while let Some(field) = fields.next()? {
-            match (field.number, number) {
-                (2, _) => temporality = self::temporality(field.payload.varint()?),
-                (3, 7) => monotonic = field.payload.varint()? != 0,
-                _ => {}
-            }
+/// The kind of a metric and the shape of its points, or why they cannot be taken.
+pub(super) type Known = Result<(Kind, Shape), &'static str>;
+
+/// What the data field of a `Metric` says of its points, and how many there are.
+pub(super) fn kind(number: u32, data: &[u8]) -> Result<(Known, usize), Malformed> {
+    let (mut temporality, mut monotonic, mut points) = (None, false, 0);
+    let mut fields = Fields::of(data);
+    while let Some(field) = fields.next()? {
+        match (field.number, number) {
+            (1, _) => points += 1,
+            (2, 7 | 9 | 10) => temporality = self::temporality(field.payload.varint()?),
+            (3, 7) => monotonic = field.payload.varint()? != 0,
+            _ => {}
         }
     }
-    Ok(match (number, temporality) {
+    let known = match (number, temporality) {
         (5, _) => Ok((Kind::Gauge, Shape::Number)),
         (11, _) => Ok((Kind::Summary, Shape::Summary)),
         (7, Some(temporality)) => Ok((Kind::Sum { monotonic, temporality }, Shape::Number)),
         (9, Some(temporality)) => Ok((Kind::Histogram { temporality }, Shape::Histogram)),
         (10, Some(temporality)) => Ok((Kind::ExponentialHistogram { temporality }, Shape::Exponential)),
         _ => Err("a metric has no aggregation temporality"),
-    })
+    };
+    Ok((known, points))
 }
 
 fn temporality(value: u64) -> Option<Temporality> {

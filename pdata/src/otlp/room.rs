@@ -20,6 +20,12 @@ impl Room {
         Self((body.len().saturating_mul(PROPORTION) + FREE).min(MOST))
     }
 
+    /// How many things of so many bytes there is room for.
+    pub(super) const fn for_things_of(&self, bytes: usize) -> usize {
+        self.0 / bytes
+    }
+
+    #[inline]
     pub(super) fn take(&mut self, bytes: usize) -> Result<(), Malformed> {
         self.0 = self.0.checked_sub(bytes).ok_or(Malformed::TooMuch)?;
         Ok(())

@@ -65,11 +65,11 @@ fn array(same: &[(usize, Payload<'_>)], field: &Field, depth: usize, out: &mut V
         match field.kind {
             Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => payload.each_fixed64(|bits| {
                 next(out);
-                scalar(Payload::Fixed64(bits), field.kind, out)
+                scalar(Payload::of_fixed64(bits), field.kind, out)
             })?,
             Kind::Uint32 | Kind::Int64 | Kind::Uint64 | Kind::Sint32 => payload.each_varint(|value| {
                 next(out);
-                scalar(Payload::Varint(value), field.kind, out)
+                scalar(Payload::of_varint(value), field.kind, out)
             })?,
             _ => {
                 next(out);
