@@ -145,6 +145,18 @@ impl Folder {
         }
     }
 
+    /// The highest position that stands here, whether or not anything is left of its partition: numbers must not begin anew behind it, or what
+    /// gets them would pass for delivered.
+    pub(super) fn last_position(&self) -> io::Result<u64> {
+        let mut last = 0;
+        for entry in std::fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            let prefix = name.to_str().and_then(|name| name.strip_suffix(POSITION)?.strip_suffix('.'));
+            last = last.max(prefix.map_or(0, |prefix| self.position(prefix)));
+        }
+        Ok(last)
+    }
+
     /// Says how far a partition is delivered. In place and without an fsync: what a crash takes of it is sent again.
     pub(super) fn keep_position(&self, prefix: &str, seq: u64) -> io::Result<()> {
         let mut bytes = seq.to_le_bytes().to_vec();
@@ -156,7 +168,7 @@ impl Folder {
     }
 
     pub(super) fn forget_position(&self, prefix: &str) {
-        // At worst an old position stands there, for numbers that do not come again.
+        // At worst an old position stands there, for numbers that do not come again: see `last_position`.
         std::fs::remove_file(self.position_path(prefix)).ok();
     }
 

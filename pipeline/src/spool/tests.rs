@@ -91,6 +91,34 @@ const SMALL: SpoolOptions = SpoolOptions {
 };
 
 #[tokio::test]
+async fn what_is_stored_after_everything_was_delivered_and_two_restarts_does_not_pass_for_delivered() {
+    let rig = Rig::new(SMALL);
+    let begin = rig.open();
+    for id in 0..9 {
+        begin.store(["", "a", "b"][id as usize % 3], parcel(id, 100)).await.unwrap();
+    }
+    begin.close().await;
+    drop(begin);
+    // Found by a start and delivered: of its files only the positions are left.
+    let second = rig.open();
+    let delivered: BTreeSet<_> = drain_all(&second).into_iter().collect();
+    assert_eq!(delivered, (0..9).collect());
+    second.close().await;
+    drop(second);
+    assert!(!rig.files("pos").is_empty(), "how far each is delivered still stands there");
+    for round in 0..3 {
+        let spool = rig.open();
+        for (place, key) in ["", "a", "b"].into_iter().enumerate() {
+            spool.store(key, parcel(100 + 3 * round + place as u64, 100)).await.unwrap();
+        }
+        spool.close().await;
+    }
+    let spool = rig.open();
+    let found: BTreeSet<_> = drain_all(&spool).into_iter().collect();
+    assert_eq!(found, (100..109).collect(), "each was answered for");
+}
+
+#[tokio::test]
 async fn parcels_come_out_in_the_order_they_went_in_and_after_a_restart_too() {
     let rig = Rig::new(SMALL);
     let spool = rig.open();
