@@ -160,6 +160,50 @@ impl Metrics {
         self.points.is_empty()
     }
 
+    /// The points in parts: `part_of` says for each point in which it goes, or that it goes nowhere; `count` is the number of parts. Points keep
+    /// their order, and their exemplars and identities go with them. One pass, whatever the number of parts.
+    ///
+    /// # Panics
+    /// When a part is `count` or more, which is a defect of the caller.
+    #[must_use]
+    pub fn parts(&self, part_of: &[Option<usize>], count: usize) -> Vec<Self> {
+        let mut sizes = vec![0; count];
+        part_of.iter().flatten().for_each(|part| sizes[*part] += 1);
+        let mut parts: Vec<_> = sizes.into_iter().map(|points| Self::with_capacity(self.pin.clone(), points)).collect();
+        let mut adopted = hashbrown::HashMap::new();
+        // Where points went, for their exemplars.
+        let mut places = Vec::with_capacity(if self.exemplars.is_empty() { 0 } else { self.points.len() });
+        for (point, part) in self.points.iter().zip(part_of) {
+            let place = part.map_or(0, |part| parts[part].points.len());
+            if !self.exemplars.is_empty() {
+                places.push(u32::try_from(place).expect("a batch has fewer than 2^32 points"));
+            }
+            let Some(part) = *part else { continue };
+            let out = &mut parts[part];
+            let series = if point.series.is_inline() {
+                let own = || out.adopt(&self.inline[point.series.index()]);
+                *adopted.entry((part, point.series.index())).or_insert_with(own)
+            } else {
+                point.series
+            };
+            out.points.push(Point { series, ..point.clone() });
+        }
+        for exemplar in &self.exemplars {
+            if let Some(Some(part)) = part_of.get(exemplar.point as usize) {
+                let point = places[exemplar.point as usize];
+                parts[*part].exemplars.push(Exemplar { point, ..exemplar.clone() });
+            }
+        }
+        parts
+    }
+
+    /// The points that are kept, with their exemplars and identities.
+    #[must_use]
+    pub fn only(&self, kept: &[bool]) -> Self {
+        let part_of: Vec<_> = kept.iter().map(|kept| kept.then_some(0)).collect();
+        self.parts(&part_of, 1).pop().expect("there is one part")
+    }
+
     /// Bytes this batch keeps alive, for budgets.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {

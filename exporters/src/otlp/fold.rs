@@ -17,7 +17,6 @@ use pipeline::spool::{Sieve, Sifted, Stored};
 use pipeline::{BuildContext, Count, Payload};
 
 use super::pack::{Packer, unpacked};
-use super::split::only;
 use crate::delivery::{Bundle, Fold};
 
 /// Folds what one exporter has waiting.
@@ -125,7 +124,7 @@ impl Sieve for Sifting {
             return Sifted::Nothing;
         }
         // What was stored cannot be too large to be stored again.
-        let packed = self.folding.packer.pack_bare(&Payload::from(only(&metrics, &kept)));
+        let packed = self.folding.packer.pack_bare(&Payload::from(metrics.only(&kept)));
         packed.map_or(Sifted::Whole, |body| Sifted::Part { encoding: self.folding.packer.encoding(), items, body })
     }
 

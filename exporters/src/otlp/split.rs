@@ -60,39 +60,18 @@ fn split_logs(logs: &Arc<Logs>, by: &str) -> Vec<Part> {
 
 fn split_metrics(metrics: &Arc<Metrics>, by: &str) -> Vec<Part> {
     let mut sorter = Sorter { by, keys: Vec::new(), last: None };
-    let part_of = |id| sorter.part_of(&metrics.series(id).identity().origin);
-    let parts: Vec<_> = metrics.points.iter().map(|point| point.series).map(part_of).collect();
+    let part_of = |id| Some(sorter.part_of(&metrics.series(id).identity().origin));
+    let part_of: Vec<_> = metrics.points.iter().map(|point| point.series).map(part_of).collect();
     if sorter.keys.len() < 2 {
         return vec![(sorter.keys.pop().unwrap_or_default(), Payload::Metrics(metrics.clone()))];
     }
-    let part = |(index, key): (usize, String)| {
-        (key, Payload::from(only(metrics, &parts.iter().map(|part| *part == index).collect::<Vec<_>>())))
-    };
-    sorter.keys.into_iter().enumerate().map(part).collect()
+    let parts = metrics.parts(&part_of, sorter.keys.len());
+    sorter.keys.into_iter().zip(parts.into_iter().map(Payload::from)).collect()
 }
 
 fn split_traces(traces: &Arc<Traces>, by: &str) -> Vec<Part> {
     let part = |(key, traces)| (key, Payload::from(traces));
     traces.parts(by).into_iter().map(part).collect()
-}
-
-/// The points of a batch that are to be kept, with their exemplars.
-pub(super) fn only(metrics: &Metrics, kept: &[bool]) -> Metrics {
-    let mut out = metrics.clone();
-    let mut places = Vec::with_capacity(kept.len());
-    let mut count = 0_u32;
-    for kept in kept {
-        places.push(kept.then_some(count));
-        count += u32::from(*kept);
-    }
-    let mut keep = kept.iter().copied();
-    out.points.retain(|_| keep.next().unwrap_or(false));
-    out.exemplars.retain_mut(|exemplar| {
-        let place = places.get(exemplar.point as usize).copied().flatten();
-        exemplar.point = place.unwrap_or_default();
-        place.is_some()
-    });
-    out
 }
 
 #[cfg(test)]
