@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods, reason = "real servers live in real time")]
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -113,6 +114,47 @@ fn what_sdks_push_is_relabelled_served_and_pushed_on() {
 }
 
 #[test]
+fn what_leaves_in_json_is_at_the_next_weir_what_it_would_be_in_protobuf() {
+    let sdk = Sdk::Python("grpc", "none");
+    let arrived = ["proto", "json"].map(|encoding| {
+        let (backend, otlp) = (Backend::start(), free());
+        let yaml = format!(
+            "
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '${{env:OTLP}}'}}}}}}}}
+exporters:
+  otlp_http: {{endpoint: '{}', encoding: {encoding}}}
+  prometheus: {{endpoint: '${{env:METRICS_LISTEN}}'}}
+service:
+  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
+  pipelines:
+    metrics: {{receivers: [otlp], exporters: [otlp_http, prometheus]}}
+    logs: {{receivers: [otlp], exporters: [otlp_http]}}
+    traces: {{receivers: [otlp], exporters: [otlp_http]}}
+",
+            backend.url()
+        );
+        let launch = Weir::run_text(&yaml).listen("METRICS_LISTEN", "/metrics");
+        let weir = launch.env("OTLP", otlp.to_string()).start();
+        sdk.push(otlp, otlp, "same");
+        assert_eq!(weir.stop().code(), 0);
+        let shown: BTreeMap<_, _> = Exposition::read(backend.weir.scrape().text())
+            .samples
+            .into_iter()
+            .filter(|sample| sample.name.starts_with("same_"))
+            .map(|mut sample| {
+                sample.labels.remove("instance");
+                (format!("{}{:?}", sample.name, sample.labels), sample.value)
+            })
+            .collect();
+        let told = backend.told();
+        assert!(told.contains("same says hello") && told.contains("same checks trace_id="), "{encoding}: {told}");
+        shown
+    });
+    assert!(arrived[0].len() > 5, "{arrived:?}");
+    assert_eq!(arrived[0], arrived[1]);
+}
+
+#[test]
 fn victoria_metrics_takes_what_leaves() {
     let server = Server::victoria_metrics(free());
     let over_http = free();
@@ -155,24 +197,32 @@ service:
 #[test]
 fn rotel_takes_what_leaves_and_gives_what_comes() {
     let backend = Backend::start();
-    let rotel = Server::rotel(free(), free(), backend.otlp);
-    let yaml = "
-receivers: {otlp: {protocols: {grpc: {endpoint: '${env:OTLP}'}}}}
-exporters:
-  otlp_grpc: {endpoint: '${env:ROTEL}', tls: {insecure: true}, compression: '${env:PACKING}'}
-  prometheus: {endpoint: '${env:METRICS_LISTEN}'}
-service:
-  telemetry: {metrics: {address: '${env:WEIR_TELEMETRY}'}}
-  pipelines:
-    metrics: {receivers: [otlp], exporters: [otlp_grpc, prometheus]}
-    logs: {receivers: [otlp], exporters: [otlp_grpc]}
-    traces: {receivers: [otlp], exporters: [otlp_grpc]}
-";
+    let over_http = free();
+    let rotel = Server::rotel(free(), over_http, backend.otlp);
+    let grpc = format!("otlp_grpc: {{endpoint: '{}', tls: {{insecure: true}}, compression", rotel.address);
+    let json = format!("otlp_http: {{endpoint: 'http://{over_http}', encoding: json, compression");
     let otlp = free();
-    for packing in ["gzip", "none"] {
-        let launch = Weir::run_text(yaml).listen("METRICS_LISTEN", "/metrics").env("OTLP", otlp.to_string());
-        let weir = launch.env("ROTEL", rotel.address.to_string()).env("PACKING", packing).start();
-        let name = format!("rotel_{packing}");
+    for (way, exporter, packing) in
+        [("grpc", &grpc, "gzip"), ("grpc", &grpc, "none"), ("json", &json, "none"), ("json", &json, "gzip")]
+    {
+        let yaml = format!(
+            "
+receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '${{env:OTLP}}'}}}}}}}}
+exporters:
+  {exporter}: {packing}}}
+  prometheus: {{endpoint: '${{env:METRICS_LISTEN}}'}}
+service:
+  telemetry: {{metrics: {{address: '${{env:WEIR_TELEMETRY}}'}}}}
+  pipelines:
+    metrics: {{receivers: [otlp], exporters: [{kind}, prometheus]}}
+    logs: {{receivers: [otlp], exporters: [{kind}]}}
+    traces: {{receivers: [otlp], exporters: [{kind}]}}
+",
+            kind = exporter.split(':').next().unwrap_or_default()
+        );
+        let launch = Weir::run_text(&yaml).listen("METRICS_LISTEN", "/metrics").env("OTLP", otlp.to_string());
+        let weir = launch.start();
+        let name = format!("rotel_{way}_{packing}");
         Sdk::Python("grpc", "gzip").push(otlp, otlp, &name);
         within(PATIENCE, &format!("{name} behind rotel: {}", rotel.stderr()), || {
             let shown = Exposition::read(backend.weir.scrape().text());
@@ -180,7 +230,8 @@ service:
             let told = backend.told();
             let all =
                 told.contains(&format!("{name} says hello")) && told.contains(&format!("{name} checks trace_id="));
-            (orders == 6.0 && all).then_some(())
+            // Of metrics in JSON rotel's reader drops integers and histograms, of the specification's own examples too.
+            ((orders == 6.0 || way == "json") && all).then_some(())
         });
         assert_eq!(weir.stop().code(), 0);
     }

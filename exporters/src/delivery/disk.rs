@@ -32,8 +32,7 @@ pub(crate) struct DiskQueue {
     /// Turns at the destination.
     turns: Semaphore,
     counts: ExportCounts,
-    /// Makes what goes on the wire from what was stored.
-    unpack: Unpack,
+    dress: Box<dyn Dress>,
     fold: Option<Arc<dyn Fold>>,
     /// None before it is opened and after it is closed.
     spool: watch::Sender<Option<Arc<Spool>>>,
@@ -43,8 +42,17 @@ pub(crate) struct DiskQueue {
     name: String,
 }
 
-/// Makes the body of a request from a stored one.
-pub(crate) type Unpack = Box<dyn Fn(bytes::Bytes, spool::Encoding) -> bytes::Bytes + Send + Sync>;
+/// Makes what goes on the wire from what was stored.
+pub(crate) trait Dress: Send + Sync {
+    /// The body of a request.
+    ///
+    /// # Errors
+    /// Why there will never be one.
+    fn dress(&self, stored: &Stored) -> BoxFuture<'static, Result<Dressed, String>>;
+}
+
+/// The body of a request, and how it is compressed.
+pub(crate) type Dressed = (bytes::Bytes, spool::Encoding);
 
 /// Leaves out of what waits what newer batches have made needless.
 pub(crate) trait Fold: Send + Sync {
@@ -101,7 +109,7 @@ impl DiskQueue {
         settings: &DeliverySettings,
         options: SpoolOptions,
         delivery: Delivery,
-        unpack: Unpack,
+        dress: Box<dyn Dress>,
         fold: Option<Arc<dyn Fold>>,
         context: &BuildContext,
     ) -> Self {
@@ -113,7 +121,7 @@ impl DiskQueue {
             delivery,
             turns: Semaphore::new(settings.queue.num_consumers),
             counts: ExportCounts::new(&context.meters, &name),
-            unpack,
+            dress,
             fold,
             spool: watch::Sender::new(None),
             clock: context.clock.clone(),
@@ -271,17 +279,17 @@ impl DiskQueue {
     /// Sends one parcel, however long that takes. False when it was not: the agent stops.
     async fn send(&self, spool: &Spool, partition: &Partition, bundle: Bundle, hurry: watch::Receiver<bool>) -> bool {
         let Bundle { stored, seqs, folded } = bundle;
-        let parcel = Parcel {
-            signal: stored.signal,
-            body: (self.unpack)(stored.body.clone(), stored.encoding),
-            encoding: stored.encoding,
-            items: stored.items,
-            began: self.clock.now(),
-            // Its sender was answered when it was on disk.
-            withdrawal: Withdrawal::default(),
-        };
         let (signal, items) = (stored.signal, stored.items);
-        match self.delivery.deliver_kept(parcel, &self.turns, hurry).await {
+        let end = match self.dress.dress(&stored).await {
+            Ok((body, encoding)) => {
+                // Its sender was answered when it was on disk.
+                let withdrawal = Withdrawal::default();
+                let parcel = Parcel { signal, body, encoding, items, began: self.clock.now(), withdrawal };
+                self.delivery.deliver_kept(parcel, &self.turns, hurry).await
+            }
+            Err(why) => self.delivery.never(why, items),
+        };
+        match end {
             End::Taken(rejected) => self.counts.count(signal, items, rejected),
             End::Refused(why) => {
                 spool.bury(stored, &why).await;
@@ -329,16 +337,18 @@ impl Delivery {
                 Ok(taken) => return End::Taken(self.told(&taken, items)),
                 Err(miss) => miss,
             };
-            let Some(waiting) = waiting else {
-                if let Some(more) = self.counts.told.dropping() {
-                    tracing::error!(error = %miss, items, unsaid = more, "Exporting failed. The batch becomes a dead letter.");
-                }
-                return End::Refused(short(&miss.to_string()));
-            };
+            let Some(waiting) = waiting else { return self.never(miss.to_string(), items) };
             tokio::select! {
                 () = waiting => {}
                 _ = hurry.wait_for(|hurry| *hurry) => return End::Stopped,
             }
         }
+    }
+    /// The end of a parcel that will never be taken.
+    fn never(&self, why: String, items: u64) -> End {
+        if let Some(more) = self.counts.told.dropping() {
+            tracing::error!(error = %why, items, unsaid = more, "Exporting failed. The batch becomes a dead letter.");
+        }
+        End::Refused(short(&why))
     }
 }

@@ -32,7 +32,7 @@ use tower::{Service, ServiceBuilder, ServiceExt as _};
 
 use breaker::{Breaker, BreakerLayer};
 pub(crate) use counts::Counts;
-pub(crate) use disk::{Bundle, DiskQueue, Fold, Packed};
+pub(crate) use disk::{Bundle, DiskQueue, Dress, Dressed, Fold, Packed};
 use retry::Retries;
 pub(crate) use settings::{BreakerSettings, DeliverySettings, QueueSettings, RetrySettings};
 

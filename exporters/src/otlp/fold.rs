@@ -196,7 +196,7 @@ mod tests {
     use pipeline::spool::Encoding;
     use pipeline::testing::identity;
 
-    use super::super::pack::{Compression, CompressionParams};
+    use super::super::pack::{Compression, CompressionParams, Form};
     use super::*;
 
     const COUNTER: Kind = Kind::COUNTER;
@@ -206,7 +206,7 @@ mod tests {
     type Line = (&'static str, Kind, u64, u64, i64);
 
     fn folding() -> Arc<Folding> {
-        let packer = Packer::new(Compression::Gzip, &CompressionParams::default(), false).unwrap();
+        let packer = Packer::new(Compression::Gzip, &CompressionParams::default(), Form::Protobuf).unwrap();
         Arc::new(Folding::new(packer, &pipeline::testing::context("otlp_http")))
     }
 

@@ -18,8 +18,8 @@ use tonic::Code;
 
 use self::call::{Rules, Send, base_headers, word};
 use self::endpoint::Endpoint;
-use super::pack::{Compression, CompressionParams, Packer};
-use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
+use super::pack::{Compression, CompressionParams, Form, Packer};
+use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, no_compression, tls_warnings};
 use crate::delivery::{BreakerSettings, Delivery, DeliverySettings, QueueSettings, RetrySettings};
 use pipeline::net::client::{
     Client, ClientSettings, Connector, Dial, HeaderSource, Headers, Pings, Tls, TlsClientConfig, Version, tcp,
@@ -319,8 +319,7 @@ impl GrpcPlan {
         let tls = secure.then(|| Tls::new(&self.tls, b"h2")).transpose();
         let tls = tls.map_err(|wrong| Fault::new("cannot set up TLS").caused_by(wrong))?.map(Arc::new);
         let connector = Connector::new(self.dial, tls).to(&self.endpoint.host, self.endpoint.port);
-        let packer = Packer::new(self.compression, &self.compression_params, true)
-            .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
+        let packer = Packer::new(self.compression, &self.compression_params, Form::Message).map_err(no_compression)?;
         let headers = base_headers(self.user_agent, self.delivery.timeout);
         let client = Client::new(connector, self.client);
         let send = Send::new(client, &self.base, headers, self.headers, self.rules);

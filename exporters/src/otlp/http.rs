@@ -1,5 +1,6 @@
 //! `otlp_http`: a POST per batch.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration as Span;
@@ -10,14 +11,14 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_A
 use http::{HeaderMap, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use pdata::UnixNanos;
-use pdata::otlp::{PartialSuccess, decode_response, decode_status};
+use pdata::otlp::{NotJson, decode_response, decode_status, response_from_json, status_from_json};
 use pipeline::{BoxFuture, BuildContext, Clock, Exporter, Fault, Plan, Planned, Signals};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tower::Service;
 
-use super::pack::{Compression, CompressionParams, Packer, name};
-use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, tls_warnings};
+use super::pack::{Compression, CompressionParams, Form, Packer, name};
+use super::{AuthErrors, KEEP_MAX, Otlp, READ_MAX, guarded, no_compression, tls_warnings};
 use crate::delivery::{
     BreakerSettings, Delivery, DeliverySettings, Miss, Parcel, QueueSettings, Reason, RetrySettings, Taken, short,
 };
@@ -39,6 +40,8 @@ pub(super) struct Config {
     traces_endpoint: String,
     /// Headers of every request.
     headers: Headers,
+    /// In which form: proto (default), or json, for servers and proxies that take nothing else.
+    encoding: Option<String>,
     /// gzip (default), zstd or none.
     compression: Compression,
     /// How hard to compress.
@@ -65,8 +68,6 @@ pub(super) struct Config {
     sending_queue: Optional<QueueSettings>,
     /// The breaker in front of the destination.
     circuit_breaker: BreakerSettings,
-    #[schemars(skip)]
-    encoding: Option<String>,
     #[schemars(skip)]
     profiles_endpoint: Unsupported,
     #[schemars(skip)]
@@ -113,6 +114,7 @@ const UNSUPPORTED: [(&str, &str); 12] = [
 pub(super) struct HttpPlan {
     addresses: Addresses,
     headers: HeaderSource,
+    form: Form,
     compression: Compression,
     compression_params: CompressionParams,
     client: ClientSettings,
@@ -159,6 +161,7 @@ impl Default for Config {
             logs_endpoint: String::new(),
             traces_endpoint: String::new(),
             headers: Headers::default(),
+            encoding: None,
             compression: Compression::Gzip,
             compression_params: CompressionParams::default(),
             timeout: Duration::from_secs(30),
@@ -172,7 +175,6 @@ impl Default for Config {
             retry_on_failure: RetrySettings::default(),
             sending_queue: Optional::Absent,
             circuit_breaker: BreakerSettings::default(),
-            encoding: None,
             profiles_endpoint: Unsupported,
             auth: Unsupported,
             proxy_url: Unsupported,
@@ -199,7 +201,7 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
     let addresses = config.addresses(section, &mut problems);
     problems.extend(config.compression_params.problems(section, config.compression));
     problems.extend(config.tls.problems(section, "tls"));
-    problems.extend(config.encoding_problem(section));
+    let form = config.form(section).map_err(|problem| problems.push(problem)).ok();
     for (index, code) in config.retry_status_codes.iter().enumerate() {
         if !(400..600).contains(code) {
             let what = format!("{code} is no status of an error: write 400 to 599");
@@ -218,7 +220,7 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
     let delivery = delivery.map_err(take).ok();
     // Told once for all signals.
     problems.sort();
-    let (Some(headers), Some(delivery), false) = (headers, delivery, problems.has_errors()) else {
+    let (Some(headers), Some(delivery), Some(form), false) = (headers, delivery, form, problems.has_errors()) else {
         return Err(problems);
     };
     let mut warnings = tls_warnings(section, config.tls.insecure_skip_verify);
@@ -230,6 +232,7 @@ pub(super) fn check(section: &Section) -> Result<HttpPlan, Problems> {
     Ok(HttpPlan {
         addresses,
         headers,
+        form,
         compression: config.compression,
         compression_params: config.compression_params,
         client: ClientSettings {
@@ -303,13 +306,15 @@ impl Config {
         }
     }
 
-    fn encoding_problem(&self, section: &Section) -> Option<Problem> {
-        let what = match self.encoding.as_deref() {
-            None | Some("proto") => return None,
-            Some("json") => "the encoding \"json\" is not supported yet".to_owned(),
-            Some(other) => format!("invalid encoding type: {other}"),
-        };
-        Some(section.error("encoding", what).with_help("every OTLP server takes \"proto\""))
+    fn form(&self, section: &Section) -> Result<Form, Problem> {
+        match self.encoding.as_deref() {
+            None | Some("proto") => Ok(Form::Protobuf),
+            Some("json") => Ok(Form::Json),
+            Some(other) => {
+                let what = format!("invalid encoding type: {other}");
+                Err(section.error("encoding", what).with_help("write \"proto\" or \"json\""))
+            }
+        }
     }
 }
 
@@ -337,10 +342,9 @@ impl HttpPlan {
         let tls = self.addresses.secure().then(|| Tls::new(&self.tls, b"http/1.1")).transpose();
         let tls = tls.map_err(|wrong| Fault::new("cannot set up TLS").caused_by(wrong))?.map(Arc::new);
         let mut base = HeaderMap::new();
-        base.insert(CONTENT_TYPE, HeaderValue::from_static(PROTOBUF));
+        base.insert(CONTENT_TYPE, HeaderValue::from_static(if self.form == Form::Json { JSON } else { PROTOBUF }));
         base.insert(USER_AGENT, HeaderValue::from_static(super::USER_AGENT));
-        let packer = Packer::new(self.compression, &self.compression_params, false)
-            .map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
+        let packer = Packer::new(self.compression, &self.compression_params, self.form).map_err(no_compression)?;
         let send = Send(Arc::new(Sender {
             client: Client::new(Connector::new(self.dial, tls), self.client),
             addresses: self.addresses,
@@ -389,8 +393,9 @@ impl Sender {
     }
 }
 
-/// The media type of protobuf, both ways.
+/// The media types of requests and answers.
 const PROTOBUF: &str = "application/x-protobuf";
+const JSON: &str = "application/json";
 
 impl Rules {
     /// What an answer means (OTLP/HTTP, "Responses").
@@ -423,20 +428,36 @@ impl Rules {
 
 /// What a server that took the request says of it. A body that is none of ours says nothing: the status has said it.
 fn taken(answer: &Answer) -> Taken {
-    let protobuf =
-        answer.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(PROTOBUF.as_bytes()));
-    let partial = if protobuf { decode_response(&answer.kept).unwrap_or_default() } else { PartialSuccess::default() };
+    let response = as_protobuf(answer, response_from_json);
+    let partial = response.and_then(|response| decode_response(&response).ok()).unwrap_or_default();
     Taken { rejected: partial.rejected, message: partial.message }
+}
+
+/// The body of an answer in protobuf. Servers answer in the form that they were asked in, and some in another: the answer says which.
+fn as_protobuf(answer: &Answer, from_json: fn(&[u8]) -> Result<Vec<u8>, NotJson>) -> Option<Cow<'_, [u8]>> {
+    let kind = answer.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    match kind.split(';').next().unwrap_or_default().trim() {
+        kind if kind.eq_ignore_ascii_case(PROTOBUF) => Some(Cow::Borrowed(&answer.kept)),
+        kind if kind.eq_ignore_ascii_case(JSON) => from_json(&answer.kept).ok().map(Cow::Owned),
+        _ => None,
+    }
+}
+
+/// What a server says of what it did not take, in a `google.rpc.Status` or in words.
+fn message(answer: &Answer) -> String {
+    let words = || String::from_utf8_lossy(&answer.kept).into_owned();
+    match as_protobuf(answer, status_from_json) {
+        Some(status) => {
+            let said = decode_status(&status).map(|status| status.message).unwrap_or_default();
+            // JSON that is no status, such as a proxy's, can be read as it is.
+            if said.is_empty() && matches!(status, Cow::Owned(_)) { words() } else { said }
+        }
+        None => words(),
+    }
 }
 
 /// One line about an answer. The query of an address stays out: keys are put there.
 fn told(uri: &Uri, answer: &Answer, what: &str) -> String {
-    let kind = answer.headers.get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-    let message = if kind.starts_with(PROTOBUF.as_bytes()) {
-        decode_status(&answer.kept).map(|status| status.message).unwrap_or_default()
-    } else {
-        String::from_utf8_lossy(&answer.kept).into_owned()
-    };
     let (scheme, authority) =
         (uri.scheme_str().unwrap_or_default(), uri.authority().map_or("", |authority| authority.as_str()));
     let mut line = format!(
@@ -444,7 +465,7 @@ fn told(uri: &Uri, answer: &Answer, what: &str) -> String {
         uri.path(),
         answer.status.as_u16()
     );
-    for part in [short(what), short(&message)] {
+    for part in [short(what), short(&message(answer))] {
         if !part.is_empty() {
             line.push_str(": ");
             line.push_str(&part);

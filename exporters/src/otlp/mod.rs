@@ -1,9 +1,10 @@
 //! Exporters `otlp_http` and `otlp_grpc`: OTLP pushed to another agent or a backend.
 //!
 //! A batch is encoded and compressed once; tries only send. Queue, retries, breaker and time-outs are the [`delivery`](crate::delivery)
-//! stack's. What leaves is OTLP 1.x in protobuf; what comes back is held to the retry table of the specification
+//! stack's. What leaves is OTLP 1.x in protobuf, or over HTTP in JSON; what comes back is held to the retry table of the specification
 //! (<https://opentelemetry.io/docs/specs/otlp/>), with additions from the configuration.
 
+mod dress;
 mod fold;
 mod grpc;
 mod http;
@@ -21,6 +22,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::delivery::{Delivery, DeliverySettings, DiskQueue, Fold, Packed, Parcel};
+use dress::Dresser;
 use fold::Folding;
 use pack::Packer;
 pub use pack::{json_of, unpacked};
@@ -29,7 +31,7 @@ pub use pack::{json_of, unpacked};
 pub const HTTP: Factory<dyn Exporter> = Factory {
     kind: "otlp_http",
     aliases: &[],
-    about: "Pushes metrics, logs and traces as OTLP over HTTP, in protobuf.",
+    about: "Pushes metrics, logs and traces as OTLP over HTTP, in protobuf or JSON.",
     plan: http::plan,
     schema: || schemars::schema_for!(http::Config),
 };
@@ -160,18 +162,16 @@ impl Otlp {
             None => Way::Direct(Box::new(delivery)),
             Some(options) => {
                 let folder = context.state.clone().ok_or_else(|| Fault::new("there is no folder for the queue"))?;
-                let framing = packer.clone();
-                let unpack = Box::new(move |body, encoding| framing.frame(body, encoding));
+                let dresser = Dresser::new(&packer).map_err(no_compression)?;
                 let by = settings.queue.partition.as_ref().map(|partition| partition.by.clone());
                 let folding = if settings.queue.fold_superseded {
-                    let twin = packer.twin();
-                    let twin = twin.map_err(|error| Fault::new("cannot set up compression").caused_by(error))?;
-                    Some(Arc::new(Folding::new(twin, context)))
+                    Some(Arc::new(Folding::new(packer.twin().map_err(no_compression)?, context)))
                 } else {
                     None
                 };
                 let fold = folding.clone().map(|folding| folding as Arc<dyn Fold>);
-                let queue = DiskQueue::new(folder, settings, options.clone(), delivery, unpack, fold, context);
+                let queue =
+                    DiskQueue::new(folder, settings, options.clone(), delivery, Box::new(dresser), fold, context);
                 Way::Disk { queue: Box::new(queue), by, folding }
             }
         };
@@ -191,6 +191,10 @@ impl Otlp {
         };
         parts.into_iter().map(pack).collect()
     }
+}
+
+fn no_compression(error: std::io::Error) -> Fault {
+    Fault::new("cannot set up compression").caused_by(error)
 }
 
 /// A problem for an endpoint that is written as an address that exporters refuse.

@@ -2,6 +2,7 @@
 
 mod grpc;
 mod http;
+mod json;
 mod outage;
 mod plans;
 mod queue;

@@ -19,7 +19,8 @@ mod wire;
 pub use decode::{Decoded, MetricsDecoder};
 pub use encode::MetricsEncoder;
 pub use json::{
-    NotJson, logs_from_json, logs_to_json, metrics_from_json, metrics_to_json, traces_from_json, traces_to_json,
+    NotJson, logs_from_json, logs_to_json, metrics_from_json, metrics_to_json, response_from_json, status_from_json,
+    traces_from_json, traces_to_json,
 };
 pub use logs::{decode_logs, encode_logs};
 pub use reply::{

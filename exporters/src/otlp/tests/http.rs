@@ -51,6 +51,11 @@ async fn what_arrives_is_what_was_sent_under_every_compression() {
 
 #[tokio::test(start_paused = true)]
 async fn the_retry_table_is_kept() {
+    check_rows(rows(), Server::http, http_exporter).await;
+}
+
+/// The retry table of OTLP/HTTP; the same whatever leaves.
+pub(super) fn rows() -> Vec<Row> {
     use Expected::{Again, Delivered, Rejected};
     let mut rows = Vec::new();
     for status in [200, 202, 204] {
@@ -95,7 +100,7 @@ async fn the_retry_table_is_kept() {
     rows.push(row("a large answer", Reply::Huge(4 << 20), Delivered));
     rows.push(row("an answer larger than OTLP allows", Reply::Huge(5 << 20), Rejected));
     rows.push(row("an answer of another kind", Reply::protobuf(200, b"<html>".to_vec()), Delivered));
-    check_rows(rows, Server::http, http_exporter).await;
+    rows
 }
 
 #[tokio::test(start_paused = true)]

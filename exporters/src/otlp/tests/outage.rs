@@ -23,8 +23,12 @@ fn numbered(table: &Arc<SeriesTable>, value: i64) -> Batch {
 }
 
 /// The value in a request's body.
-fn value_of(body: &[u8]) -> i64 {
-    let request = ExportMetricsServiceRequest::decode(&*gunzip(body)).unwrap();
+fn value_of(request: &server::Seen, frame: usize) -> i64 {
+    let body = gunzip(&request.body[frame..]);
+    let request = match request.headers["content-type"].to_str().unwrap() {
+        "application/json" => serde_json::from_slice(&body).unwrap(),
+        _ => ExportMetricsServiceRequest::decode(&*body).unwrap(),
+    };
     let Some(Data::Gauge(gauge)) = &request.resource_metrics[0].scope_metrics[0].metrics[0].data else { panic!() };
     let Some(Value::AsInt(value)) = gauge.data_points[0].value else { panic!() };
     value
@@ -50,7 +54,7 @@ async fn outage(server: Server, exporter: fn(&Server, &str) -> (Otlp, Meters), f
         assert_eq!(waiter.verdict().await, Verdict::Delivered, "{what}");
     }
     let well = server.requests().into_iter().filter(|request| request.at >= secs(600));
-    let arrived: BTreeSet<_> = well.map(|request| value_of(&request.body[frame..])).collect();
+    let arrived: BTreeSet<_> = well.map(|request| value_of(&request, frame)).collect();
     assert_eq!(arrived.len() as i64, BATCHES, "{what}");
     let in_illness = server.requests().iter().filter(|request| request.at < secs(600)).count();
     assert!(in_illness <= 64, "{what}: a try in ten seconds, not {in_illness} in ten minutes");
@@ -77,6 +81,15 @@ fn grpc_for_ever(server: &Server, yaml: &str) -> (Otlp, Meters) {
 
 #[tokio::test(start_paused = true)]
 async fn no_illness_of_an_http_server_loses_a_point() {
+    in_every_illness(http_for_ever).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_illness_of_an_http_server_that_takes_json_loses_a_point() {
+    in_every_illness(|server, yaml| http_for_ever(server, &format!("encoding: json\n{yaml}"))).await;
+}
+
+async fn in_every_illness(exporter: fn(&Server, &str) -> (Otlp, Meters)) {
     let illnesses = [
         ("refuses", Reply::Refuses),
         ("hangs", Reply::Hangs),
@@ -87,7 +100,7 @@ async fn no_illness_of_an_http_server_loses_a_point() {
         ("401", Reply::status(401)),
     ];
     for (what, reply) in illnesses {
-        outage(Server::http(vec![]).ill_for(secs(600), reply), http_for_ever, 0, what).await;
+        outage(Server::http(vec![]).ill_for(secs(600), reply), exporter, 0, what).await;
     }
 }
 

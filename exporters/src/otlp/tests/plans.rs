@@ -92,7 +92,6 @@ fn keys_that_are_not_supported_are_told_and_not_ignored() {
 profiles_endpoint: http://a
 auth: {authenticator: bearertokenauth}
 proxy_url: http://proxy
-encoding: json
 compresion: gzip
 ";
     assert_eq!(http_with(yaml), ["otlp_http::compresion: 'otlp_http' has invalid keys: compresion"]);
@@ -102,7 +101,6 @@ compresion: gzip
             "otlp_http::profiles_endpoint: `profiles_endpoint` is not supported yet",
             "otlp_http::auth: `auth` is not supported yet",
             "otlp_http::proxy_url: `proxy_url` is not supported yet",
-            "otlp_http::encoding: the encoding \"json\" is not supported yet",
         ]
     );
     assert_eq!(
@@ -117,6 +115,11 @@ compresion: gzip
 #[test]
 fn values_that_make_no_sense_are_told() {
     assert_eq!(http_with("compression: snappy").len(), 1);
+    assert_eq!(http_with("encoding: xml"), ["otlp_http::encoding: invalid encoding type: xml"]);
+    assert!(
+        http("{endpoint: http://a, encoding: json}").is_ok() && http("{endpoint: http://a, encoding: proto}").is_ok()
+    );
+    assert_eq!(grpc_with("encoding: json").len(), 1, "gRPC is protobuf");
     let level = |compression: &str, level: i32| {
         http_with(&format!("compression: {compression}\ncompression_params: {{level: {level}}}"))
     };

@@ -13,8 +13,8 @@ use super::telemetry::gunzip;
 use super::*;
 
 /// An exporter that runs, with its queue in a folder.
-struct Rig {
-    exporter: Arc<Otlp>,
+pub(super) struct Rig {
+    pub(super) exporter: Arc<Otlp>,
     meters: Meters,
     health: Health,
     stopper: Stopper,
@@ -22,9 +22,14 @@ struct Rig {
 }
 
 impl Rig {
-    fn http(server: &Server, folder: &Path, yaml: &str) -> Self {
-        let yaml =
-            format!("endpoint: http://otel.example:4318\n{EXACT}sending_queue: {{storage: file_storage{yaml}}}\n");
+    pub(super) fn http(server: &Server, folder: &Path, yaml: &str) -> Self {
+        Self::http_with(server, folder, "", yaml)
+    }
+
+    /// The same with other keys of the exporter.
+    pub(super) fn http_with(server: &Server, folder: &Path, more: &str, queue: &str) -> Self {
+        let queue = format!("sending_queue: {{storage: file_storage{queue}}}\n");
+        let yaml = format!("endpoint: http://otel.example:4318\n{EXACT}{more}{queue}");
         let mut plan =
             super::super::http::check(&section("otlp_http", &yaml)).unwrap_or_else(|wrong| panic!("{wrong}"));
         plan.dial = server.dial();
@@ -50,18 +55,18 @@ impl Rig {
         Self { exporter, meters: context.meters, health: context.health, stopper, running }
     }
 
-    async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.stopper.stop();
         self.running.await.unwrap();
     }
 
-    fn count(&self, name: &str) -> u64 {
+    pub(super) fn count(&self, name: &str) -> u64 {
         count(&self.meters, name)
     }
 }
 
 /// A batch with a record of each of these tenants; its event names say which batch it is.
-fn records(id: usize, tenants: &[&str]) -> Batch {
+pub(super) fn records(id: usize, tenants: &[&str]) -> Batch {
     let record = |tenant: &&str| pdata::LogRecord {
         origin: Arc::new(Origin { resource: Attributes::from_pairs([("tenant", *tenant)]), ..Origin::default() }),
         event_name: format!("{tenant}{id}").into(),

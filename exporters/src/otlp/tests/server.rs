@@ -96,6 +96,11 @@ impl Reply {
         Self::Http { status, headers, body: body.into() }
     }
 
+    pub(super) fn json(status: u16, body: &str) -> Self {
+        let headers = vec![("content-type", "application/json; charset=utf-8".to_owned())];
+        Self::Http { status, headers, body: body.to_owned().into() }
+    }
+
     pub(super) fn grpc(code: i32) -> Self {
         Self::Grpc { code, details: vec![], message: None }
     }

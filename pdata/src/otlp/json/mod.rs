@@ -40,33 +40,49 @@ pub fn traces_from_json(text: &[u8]) -> Result<Vec<u8>, NotJson> {
     from_json(text, &schema::TRACES)
 }
 
-/// An `ExportMetricsServiceRequest` in JSON, on one line.
+/// An `ExportMetricsServiceRequest` in JSON, on one line, of about `most` bytes at most.
 ///
 /// # Errors
-/// When the bytes are not one in protobuf.
-pub fn metrics_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
-    to_json(request, &schema::METRICS)
+/// When the bytes are not one in protobuf, or make a longer text.
+pub fn metrics_to_json(request: &[u8], most: usize) -> Result<Vec<u8>, Malformed> {
+    to_json(request, &schema::METRICS, most)
 }
 
-/// An `ExportLogsServiceRequest` in JSON, on one line.
+/// An `ExportLogsServiceRequest` in JSON, on one line, of about `most` bytes at most.
 ///
 /// # Errors
-/// When the bytes are not one in protobuf.
-pub fn logs_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
-    to_json(request, &schema::LOGS)
+/// When the bytes are not one in protobuf, or make a longer text.
+pub fn logs_to_json(request: &[u8], most: usize) -> Result<Vec<u8>, Malformed> {
+    to_json(request, &schema::LOGS, most)
 }
 
-/// An `ExportTraceServiceRequest` in JSON, on one line.
+/// An `ExportTraceServiceRequest` in JSON, on one line, of about `most` bytes at most.
 ///
 /// # Errors
-/// When the bytes are not one in protobuf.
-pub fn traces_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
-    to_json(request, &schema::TRACES)
+/// When the bytes are not one in protobuf, or make a longer text.
+pub fn traces_to_json(request: &[u8], most: usize) -> Result<Vec<u8>, Malformed> {
+    to_json(request, &schema::TRACES, most)
 }
 
-fn to_json(request: &[u8], message: &'static Message) -> Result<Vec<u8>, Malformed> {
-    let mut out = Vec::with_capacity(request.len() * 2);
-    write::message(request, message, &mut out)?;
+/// The response to an export of any signal, in protobuf.
+///
+/// # Errors
+/// When the text is not one in JSON.
+pub fn response_from_json(text: &[u8]) -> Result<Vec<u8>, NotJson> {
+    from_json(text, &schema::RESPONSE)
+}
+
+/// A `google.rpc.Status` in protobuf, without its details: over HTTP a delay stands in a header.
+///
+/// # Errors
+/// When the text is not one in JSON.
+pub fn status_from_json(text: &[u8]) -> Result<Vec<u8>, NotJson> {
+    from_json(text, &schema::RPC_STATUS)
+}
+
+fn to_json(request: &[u8], message: &'static Message, most: usize) -> Result<Vec<u8>, Malformed> {
+    let mut out = Vec::with_capacity(request.len().saturating_mul(2).min(most));
+    write::message(request, message, most, &mut out)?;
     Ok(out)
 }
 

@@ -63,6 +63,17 @@ pub(super) static METRICS: Message = Message(&[many("resourceMetrics", 1, Sub(&R
 pub(super) static LOGS: Message = Message(&[many("resourceLogs", 1, Sub(&RESOURCE_LOGS))]);
 /// `ExportTraceServiceRequest`.
 pub(super) static TRACES: Message = Message(&[many("resourceSpans", 1, Sub(&RESOURCE_SPANS))]);
+/// `Export…ServiceResponse` of any signal: they differ in one name.
+pub(super) static RESPONSE: Message = Message(&[one("partialSuccess", 1, Sub(&PARTIAL_SUCCESS))]);
+/// `google.rpc.Status`; its details are of types that are not OTLP's.
+pub(super) static RPC_STATUS: Message = Message(&[one("code", 1, Int64), one("message", 2, Text)]);
+
+static PARTIAL_SUCCESS: Message = Message(&[
+    one("rejectedDataPoints", 1, Int64),
+    one("rejectedLogRecords", 1, Int64),
+    one("rejectedSpans", 1, Int64),
+    one("errorMessage", 2, Text),
+]);
 
 // Common.
 

@@ -9,6 +9,18 @@ use prost::Message as _;
 use super::super::tests::strategies::{logs, requests, traces};
 use super::*;
 
+fn metrics_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    super::metrics_to_json(request, usize::MAX)
+}
+
+fn logs_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    super::logs_to_json(request, usize::MAX)
+}
+
+fn traces_to_json(request: &[u8]) -> Result<Vec<u8>, Malformed> {
+    super::traces_to_json(request, usize::MAX)
+}
+
 /// The request with ones in place of infinities, which the judge writes as null: their bytes are exchanged on the wire.
 fn finite<T: prost::Message + Default>(request: &T) -> T {
     let mut bytes = request.encode_to_vec();
@@ -113,6 +125,53 @@ fn elements_that_stand_apart_come_together_and_what_is_no_request_is_told() {
     };
     assert!(logs_to_json(&record(32)).is_ok(), "as deep as values may be");
     assert_eq!(logs_to_json(&record(200)), Err(Malformed::Depth));
+}
+
+#[test]
+fn a_text_ends_at_its_bound_however_little_stands_on_the_wire() {
+    // Each of these points takes two bytes on the wire, and each zero one.
+    let empty = [&[0x0a, 6, 0x12, 4, 0x12, 2, 0x2a, 0][..], &[]].concat();
+    assert!(super::metrics_to_json(&empty, 1000).is_ok());
+    let packed = |count: u8| {
+        let buckets = [&[0x12, count][..], &vec![0; usize::from(count)]].concat();
+        let wrap = |tag: u8, inner: Vec<u8>| [&[tag, inner.len() as u8][..], &inner].concat();
+        wrap(0x0a, wrap(0x12, wrap(0x12, wrap(0x52, wrap(0x0a, wrap(0x42, buckets))))))
+    };
+    let whole = super::metrics_to_json(&packed(100), usize::MAX).unwrap();
+    assert!(whole.len() > 400, "{}", whole.len());
+    assert_eq!(super::metrics_to_json(&packed(100), 200), Err(Malformed::TooMuch));
+    assert_eq!(super::metrics_to_json(&packed(100), whole.len()), Ok(whole));
+    let points = [&[0x0a, 206, 1, 0x12, 203, 1, 0x12, 200, 1][..], &[0x2a, 0].repeat(100)].concat();
+    assert_eq!(super::metrics_to_json(&points[..], 500).err(), Some(Malformed::Split), "what is split is told first");
+    let scopes = [0x12, 0].repeat(60);
+    let scopes = [&[0x0a, 120][..], &scopes].concat();
+    let whole = super::metrics_to_json(&scopes, usize::MAX).unwrap();
+    assert_eq!(super::metrics_to_json(&scopes, 100), Err(Malformed::TooMuch));
+    assert_eq!(super::metrics_to_json(&scopes, whole.len()), Ok(whole));
+}
+
+#[test]
+fn answers_read_as_the_judge_reads_them() {
+    use super::super::{PartialSuccess, RpcStatus, decode_response, decode_status};
+    let read = |text: &str| decode_response(&response_from_json(text.as_bytes()).unwrap()).unwrap();
+    let partial = |rejected, message: &str| PartialSuccess { rejected, message: message.to_owned() };
+    for name in ["rejectedDataPoints", "rejectedLogRecords", "rejectedSpans"] {
+        let text = format!(r#"{{"partialSuccess":{{"{name}":"7","errorMessage":"too old","later":[1]}},"more":null}}"#);
+        assert_eq!(read(&text), partial(7, "too old"));
+        assert_eq!(read(&text.replace("\"7\"", "-7")), partial(0, "too old"), "a negative number was never rejected");
+    }
+    for nothing in ["{}", r#"{"partialSuccess":null}"#, r#"{"partialSuccess":{}}"#] {
+        assert_eq!(read(nothing), partial(0, ""));
+    }
+    for broken in ["", "[]", "<html>", r#"{"partialSuccess":{"rejectedSpans":"x"}}"#, r#"{"partialSuccess":3}"#, "{}{}"]
+    {
+        response_from_json(broken.as_bytes()).expect_err(broken);
+    }
+    let text = r#"{"code":8,"message":"slow down","details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"3s"}]}"#;
+    let status = decode_status(&status_from_json(text.as_bytes()).unwrap()).unwrap();
+    assert_eq!(status, RpcStatus { code: 8, message: "slow down".into(), retry_after: None });
+    let deep = format!(r#"{{"details":{}}}"#, "[".repeat(1 << 16));
+    status_from_json(deep.as_bytes()).expect_err("nested without end");
 }
 
 #[test]

@@ -13,13 +13,29 @@ use crate::otlp::wire::{Fields, Malformed, Payload};
 /// Messages within messages at most: those of a request, and values as deep as they may nest, of which each level takes up to three.
 const DEPTH_MAX: usize = 16 + 3 * VALUE_DEPTH_MAX;
 
-/// Appends a message as an object.
-pub(super) fn message(bytes: &[u8], message: &'static Message, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    object(bytes, message, DEPTH_MAX, out)
+/// How far a text may go on.
+#[derive(Clone, Copy)]
+struct Bounds {
+    /// Levels that may still be opened.
+    depth: usize,
+    /// Bytes of the whole.
+    most: usize,
 }
 
-fn object(bytes: &[u8], message: &'static Message, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
-    let depth = depth.checked_sub(1).ok_or(Malformed::Depth)?;
+/// Appends a message as an object. `most` is looked at before each object, element and text, so what is appended passes it by no more than one
+/// text's escapes: a few bytes on the wire can be names of many letters.
+pub(super) fn message(
+    bytes: &[u8],
+    message: &'static Message,
+    most: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), Malformed> {
+    object(bytes, message, Bounds { depth: DEPTH_MAX, most }, out)
+}
+
+fn object(bytes: &[u8], message: &'static Message, bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    let bounds = bounds.deeper()?;
+    bounds.hold(out, 0)?;
     // The wire may hold the elements of a field apart; an object has them together.
     let mut found = Vec::new();
     let mut fields = Fields::of(bytes);
@@ -43,16 +59,28 @@ fn object(bytes: &[u8], message: &'static Message, depth: usize, out: &mut Vec<u
         out.extend_from_slice(field.name.as_bytes());
         out.extend_from_slice(b"\":");
         if field.repeated {
-            array(same, field, depth, out)?;
+            array(same, field, bounds, out)?;
         } else {
-            single(same, field, depth, out)?;
+            single(same, field, bounds, out)?;
         }
     }
     out.push(b'}');
     Ok(())
 }
 
-fn array(same: &[(usize, Payload<'_>)], field: &Field, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+impl Bounds {
+    fn deeper(self) -> Result<Self, Malformed> {
+        let depth = self.depth.checked_sub(1).ok_or(Malformed::Depth)?;
+        Ok(Self { depth, ..self })
+    }
+
+    /// Whether so many more bytes are within bounds.
+    fn hold(self, out: &[u8], more: usize) -> Result<(), Malformed> {
+        if out.len() + more > self.most { Err(Malformed::TooMuch) } else { Ok(()) }
+    }
+}
+
+fn array(same: &[(usize, Payload<'_>)], field: &Field, bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
     out.push(b'[');
     let empty = out.len();
     let next = |out: &mut Vec<u8>| {
@@ -61,19 +89,22 @@ fn array(same: &[(usize, Payload<'_>)], field: &Field, depth: usize, out: &mut V
         }
     };
     for (_, payload) in same {
+        bounds.hold(out, 0)?;
         // Numbers may stand packed, or one by one.
         match field.kind {
             Kind::Double | Kind::Fixed64 | Kind::Sfixed64 => payload.each_fixed64(|bits| {
+                bounds.hold(out, 0)?;
                 next(out);
                 scalar(Payload::of_fixed64(bits), field.kind, out)
             })?,
             Kind::Uint32 | Kind::Int64 | Kind::Uint64 | Kind::Sint32 => payload.each_varint(|value| {
+                bounds.hold(out, 0)?;
                 next(out);
                 scalar(Payload::of_varint(value), field.kind, out)
             })?,
             _ => {
                 next(out);
-                value(*payload, field.kind, depth, out)?;
+                value(*payload, field.kind, bounds, out)?;
             }
         }
     }
@@ -81,17 +112,21 @@ fn array(same: &[(usize, Payload<'_>)], field: &Field, depth: usize, out: &mut V
     Ok(())
 }
 
-fn single(same: &[(usize, Payload<'_>)], field: &Field, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+fn single(same: &[(usize, Payload<'_>)], field: &Field, bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
     let [.., (_, last)] = same else { return Ok(()) };
     if let (Kind::Message(_), [_, _, ..]) = (field.kind, same) {
         return Err(Malformed::Split);
     }
-    value(*last, field.kind, depth, out)
+    value(*last, field.kind, bounds, out)
 }
 
-fn value(payload: Payload<'_>, kind: Kind, depth: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+fn value(payload: Payload<'_>, kind: Kind, bounds: Bounds, out: &mut Vec<u8>) -> Result<(), Malformed> {
     match kind {
-        Kind::Message(message) => object(payload.bytes()?, message, depth, out),
+        Kind::Message(message) => object(payload.bytes()?, message, bounds, out),
+        Kind::Text | Kind::Bytes => {
+            bounds.hold(out, payload.bytes()?.len())?;
+            scalar(payload, kind, out)
+        }
         _ => scalar(payload, kind, out),
     }
 }
@@ -135,8 +170,9 @@ fn double(double: f64, out: &mut Vec<u8>) {
 }
 
 fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
-    bytes.iter().for_each(|byte| put(format_args!("{byte:02x}"), out));
+    out.extend(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)])));
     out.push(b'"');
 }
 
