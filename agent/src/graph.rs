@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use config::{ComponentId, Signal};
 use pdata::SeriesTable;
 use pipeline::collection::{CollectionDesk, CollectionPort};
-use pipeline::drive::{ExportCounts, enqueue_failed};
+use pipeline::drive::{ExportCounts, Intake, enqueue_failed};
 use pipeline::inbox::InboxLimits;
 use pipeline::net::Listeners;
 use pipeline::outlet::OutletCounts;
@@ -97,8 +97,8 @@ impl GraphPlan {
             let upstream = ports.iter().enumerate().filter(|(receiver, _)| feeds(index, *receiver));
             let upstream = upstream.filter_map(|(_, port)| port.clone()).collect();
             let (port, built) = build_exporter(node, around, upstream)?;
-            let keeps = built.exporter.intake().keeps;
-            inboxes.push(Way { name: built.id.to_string(), port, keeps });
+            let intake = built.exporter.intake();
+            inboxes.push(Way { name: built.id.to_string(), port, intake });
             built_exporters.push(built);
         }
         let counts: Vec<_> = receivers.iter().map(|node| receiver_counts(&around.meters, &node.id)).collect();
@@ -133,8 +133,8 @@ impl GraphPlan {
 struct Way {
     name: String,
     port: Port,
-    /// Whether it has a queue of its own behind the inbox, on disk.
-    keeps: bool,
+    /// How the exporter is fed.
+    intake: Intake,
 }
 
 /// The way into a pipeline, for each of its receivers.
@@ -177,8 +177,8 @@ fn build_lanes(
         doors.push(Door { receivers: route.receivers, port: port.for_signals(signal.into()) });
         lanes.push((id, Lane::new(inbox, processors, outlet)));
     }
-    for (Way { name, keeps, .. }, given) in inboxes.iter().zip(given) {
-        books.open(format!("exporter {name}"), given, handled(&around.meters, name, *keeps));
+    for (Way { name, intake, .. }, given) in inboxes.iter().zip(given) {
+        books.open(format!("exporter {name}"), given, handled(&around.meters, name, *intake));
     }
     Ok((lanes, doors))
 }
@@ -194,7 +194,10 @@ fn build_exporter(
     let (port, inbox) = Inbox::new(intake.limits);
     // The counter of what it drops is the pipeline's, which knows the signal.
     let port = port.with_policy(intake.policy, Count::default());
-    let counts = ExportCounts::new(&around.meters, &id.to_string());
+    let mut counts = ExportCounts::new(&around.meters, &id.to_string());
+    if intake.folds {
+        counts = counts.with_folding(&around.meters, &id.to_string());
+    }
     Ok((port, BuiltExporter { id, exporter: exporter.into(), inbox, counts }))
 }
 
@@ -247,7 +250,7 @@ impl Queues {
             let labels = || vec![("exporter", way.name.clone())];
             // The queue sets these; name and labels are enough to find them.
             let level = |name| meters.level(name, "", "", labels());
-            let waiting = if way.keeps {
+            let waiting = if way.intake.keeps {
                 Waiting::Disk(level("weir_queue_bytes"), level("weir_queue_capacity_bytes"))
             } else {
                 Waiting::Inbox(way.port)
@@ -336,9 +339,9 @@ fn receiver_counts(meters: &Meters, id: &ComponentId) -> OutletCounts {
 
 /// The counts of what an exporter handed over or was refused, under the names that `pipeline::drive` gives them. One that keeps
 /// what it takes has done its part when it is on disk; what becomes of it then is the queue's own account.
-fn handled(meters: &Meters, exporter: &str, keeps: bool) -> Vec<Count> {
+fn handled(meters: &Meters, exporter: &str, intake: Intake) -> Vec<Count> {
     // The counts exist already, so name and labels are enough to find them.
-    let names: &[_] = if keeps {
+    let names: &[_] = if intake.keeps {
         &["weir_queue_stored_items"]
     } else {
         &[
@@ -350,7 +353,8 @@ fn handled(meters: &Meters, exporter: &str, keeps: bool) -> Vec<Count> {
             "otelcol_exporter_send_failed_spans",
         ]
     };
-    let names = names.iter().chain(&["weir_exporter_withdrawn_items"]);
+    let folded = intake.folds.then_some(&"weir_queue_folded_items");
+    let names = names.iter().chain(&["weir_exporter_withdrawn_items"]).chain(folded);
     let handled = names.map(|name| meters.count(name, "", "", vec![("exporter", exporter.to_owned())]));
     // Dropped at the door, and told there.
     let dropped =

@@ -91,6 +91,17 @@ impl Batch {
         self.receipt.settle(verdict);
     }
 
+    /// Carries these points instead, which are fewer: what the others took of the budget is given back if no fork holds it.
+    pub(crate) fn shrink(&mut self, metrics: Metrics) {
+        self.payload = metrics.into();
+        self.permit.shrink(self.heap_bytes());
+    }
+
+    /// Answers for what another batch carried too, since a part of it is said here: see [`Receipt::stand_for`].
+    pub(crate) fn stand_for(&mut self, other: &Self) {
+        self.receipt.stand_for(other.receipt.fork());
+    }
+
     /// The points, when it carries metrics.
     #[must_use]
     pub fn metrics(&self) -> Option<&Metrics> {

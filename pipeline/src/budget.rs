@@ -105,6 +105,16 @@ impl Permit {
     }
 }
 
+impl Permit {
+    /// Gives back what is over `bytes`, when nobody else holds it too.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let Some(taken) = self.0.as_mut().and_then(Arc::get_mut) else { return };
+        let more = taken.bytes.get_mut().saturating_sub(bytes);
+        *taken.bytes.get_mut() -= more;
+        taken.budget.0.used.fetch_sub(more, Ordering::AcqRel);
+    }
+}
+
 impl Drop for Taken {
     fn drop(&mut self) {
         self.budget.0.used.fetch_sub(*self.bytes.get_mut(), Ordering::AcqRel);

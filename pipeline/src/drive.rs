@@ -12,6 +12,7 @@ use crate::fault::Refusal;
 use crate::inbox::{Inbox, InboxLimits, PortPolicy};
 use crate::meter::{Count, Meters};
 use crate::receipt::Verdict;
+use crate::waiting::{Folds, Waiting};
 
 /// How an exporter wants to be fed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Intake {
     /// Whether `Ok` only means that the exporter keeps the batch, durably: then it counts itself what becomes of it, and a batch that it
     /// does not keep has found the queue full. Default false.
     pub keeps: bool,
+    /// Whether points of cumulative series that wait are left out when a newer one supersedes them. Default false.
+    pub folds: bool,
 }
 
 /// Counters of one exporter, under the Collector's names.
@@ -34,6 +37,7 @@ pub struct ExportCounts {
     records: Ends,
     spans: Ends,
     withdrawn: Count,
+    folded: Folds,
 }
 
 /// How the items of one signal ended.
@@ -47,7 +51,7 @@ struct Ends {
 
 impl Default for Intake {
     fn default() -> Self {
-        Self { limits: InboxLimits::default(), policy: PortPolicy::Block, concurrency: 1, keeps: false }
+        Self { limits: InboxLimits::default(), policy: PortPolicy::Block, concurrency: 1, keeps: false, folds: false }
     }
 }
 
@@ -77,7 +81,14 @@ impl ExportCounts {
                 "Points, records and spans that their sender was told to send again while they waited in the queue.",
                 "{items}",
             ),
+            folded: Folds::default(),
         }
+    }
+
+    /// With the counters of an exporter that folds what waits.
+    #[must_use]
+    pub fn with_folding(self, meters: &Meters, exporter: &str) -> Self {
+        Self { folded: Folds::new(meters, exporter), ..self }
     }
 
     /// Counts items that were handed over, of which `failed` were refused.
@@ -123,23 +134,38 @@ pub fn enqueue_failed(meters: &Meters, exporter: &str, signal: Signal) -> Count 
 /// Hands batches over until the inbox ends, as many at once as the exporter's [`Intake`] says, each begun in the order they came.
 /// Safe to drop: what is in hand then counts as lost.
 pub async fn drive(exporter: Arc<dyn Exporter>, mut inbox: Inbox, counts: ExportCounts) {
-    let Intake { concurrency, keeps, .. } = exporter.intake();
+    let Intake { concurrency, keeps, folds, .. } = exporter.intake();
     let most = concurrency.max(1);
+    let mut waiting = folds.then(|| Waiting::new(counts.folded.clone()));
+    let hand = |batch| hand_over(&*exporter, batch, &counts, keeps);
     let mut in_hand = FuturesUnordered::new();
     let mut open = true;
     while open || !in_hand.is_empty() {
         tokio::select! {
             Some(()) = in_hand.next(), if !in_hand.is_empty() => {}
-            next = inbox.next(), if open && in_hand.len() < most => match next {
-                Some(batch) if batch.withdrawal().is_withdrawn() => {
-                    counts.withdrawn.add(batch.items() as u64);
-                    batch.settle(Verdict::Lost);
-                }
-                Some(batch) => in_hand.push(hand_over(&*exporter, batch, &counts, keeps)),
-                None => open = false,
+            // What folds looks at all that waits; everybody else leaves it in the inbox.
+            next = inbox.queued(), if open && (waiting.is_some() || in_hand.len() < most) => match (next, &mut waiting) {
+                (Some(queued), Some(waiting)) => waiting.push(queued),
+                (Some(queued), None) => in_hand.extend(wanted(queued.into_batch(), &counts).map(hand)),
+                (None, _) => open = false,
             },
         }
+        while in_hand.len() < most
+            && let Some(batch) = waiting.as_mut().and_then(Waiting::pop)
+        {
+            in_hand.extend(wanted(batch, &counts).map(hand));
+        }
     }
+}
+
+/// A batch, unless it was withdrawn.
+fn wanted(batch: Batch, counts: &ExportCounts) -> Option<Batch> {
+    if !batch.withdrawal().is_withdrawn() {
+        return Some(batch);
+    }
+    counts.withdrawn.add(batch.items() as u64);
+    batch.settle(Verdict::Lost);
+    None
 }
 
 async fn hand_over(exporter: &dyn Exporter, batch: Batch, counts: &ExportCounts, keeps: bool) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use pdata::Metrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::batch::Batch;
@@ -14,7 +15,6 @@ use crate::receipt::Verdict;
 #[derive(Debug)]
 pub struct Inbox {
     queue: mpsc::Receiver<Queued>,
-    gauge: Arc<Gauge>,
 }
 
 /// A sending end, with what to do when the inbox is full.
@@ -23,6 +23,7 @@ pub struct Port {
     queue: mpsc::Sender<Queued>,
     room: Arc<Semaphore>,
     seats: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     gauge: Arc<Gauge>,
     limits: InboxLimits,
     signals: Signals,
@@ -54,19 +55,22 @@ pub struct InboxLimits {
     pub items: usize,
 }
 
+/// A batch that waits, with what it takes of the bounds.
 #[derive(Debug)]
-struct Queued {
+pub(crate) struct Queued {
     batch: Batch,
-    items: usize,
-    bytes: usize,
-    _room: Room,
+    room: Room,
 }
 
-/// What a batch takes of the bounds until it is read.
+/// What a batch takes of the bounds until it is taken out.
 #[derive(Debug)]
 struct Room {
-    _bytes: OwnedSemaphorePermit,
-    _items: OwnedSemaphorePermit,
+    gauge: Arc<Gauge>,
+    items: usize,
+    bytes: usize,
+    blocks: OwnedSemaphorePermit,
+    seats: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Default)]
@@ -89,33 +93,76 @@ impl Inbox {
     /// An inbox and its first port, which takes all signals and blocks.
     #[must_use]
     pub fn new(limits: InboxLimits) -> (Port, Self) {
-        let (send, receive) = mpsc::channel(limits.batches.max(1));
+        let places = limits.batches.clamp(1, Semaphore::MAX_PERMITS);
+        let (send, receive) = mpsc::channel(places);
         let gauge = Arc::new(Gauge::default());
         let port = Port {
             queue: send,
             room: Arc::new(Semaphore::new(blocks(limits.bytes))),
             seats: Arc::new(Semaphore::new(seats(limits.items))),
-            gauge: gauge.clone(),
+            places: Arc::new(Semaphore::new(places)),
+            gauge,
             limits,
             signals: Signals::ALL,
             policy: PortPolicy::Block,
             dropped: Count::default(),
         };
-        (port, Self { queue: receive, gauge })
+        (port, Self { queue: receive })
     }
 
     /// The next batch; none when all ports are gone and the queue is empty. Safe to drop.
     pub async fn next(&mut self) -> Option<Batch> {
-        let queued = self.queue.recv().await?;
-        self.gauge.batches.fetch_sub(1, Ordering::Relaxed);
-        self.gauge.items.fetch_sub(queued.items, Ordering::Relaxed);
-        self.gauge.bytes.fetch_sub(queued.bytes, Ordering::Relaxed);
-        Some(queued.batch)
+        self.queued().await.map(Queued::into_batch)
+    }
+
+    /// The same for who lets it wait on, within the inbox's bounds.
+    pub(crate) async fn queued(&mut self) -> Option<Queued> {
+        self.queue.recv().await
     }
 
     /// Takes nothing in any more; what waits can still be read.
     pub fn close(&mut self) {
         self.queue.close();
+    }
+}
+
+impl Queued {
+    pub(crate) const fn batch(&self) -> &Batch {
+        &self.batch
+    }
+
+    /// For changing the promise, not what is carried.
+    pub(crate) const fn batch_mut(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    pub(crate) fn into_batch(self) -> Batch {
+        self.batch
+    }
+
+    /// Carries these points instead, which are fewer, and gives back the room that the others took.
+    pub(crate) fn shrink(&mut self, metrics: Metrics) {
+        self.batch.shrink(metrics);
+        self.room.shrink(self.batch.items(), self.batch.heap_bytes());
+    }
+}
+
+impl Room {
+    fn shrink(&mut self, items: usize, bytes: usize) {
+        self.gauge.items.fetch_sub(self.items.saturating_sub(items), Ordering::Relaxed);
+        self.gauge.bytes.fetch_sub(self.bytes.saturating_sub(bytes), Ordering::Relaxed);
+        (self.items, self.bytes) = (self.items.min(items), self.bytes.min(bytes));
+        // What is split off is given back.
+        drop(self.blocks.split(self.blocks.num_permits().saturating_sub(blocks(bytes))));
+        drop(self.seats.split(self.seats.num_permits().saturating_sub(items)));
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.gauge.batches.fetch_sub(1, Ordering::Relaxed);
+        self.gauge.items.fetch_sub(self.items, Ordering::Relaxed);
+        self.gauge.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -180,17 +227,20 @@ impl Port {
     async fn wait_and_put(&self, batch: Batch) {
         // Bytes before items before a place, everywhere: who waits for one holds only what readers give back, so nobody waits
         // for ever.
-        let Ok(bytes) = self.room.clone().acquire_many_owned(self.blocks_of(&batch)).await else { return };
-        let Ok(items) = self.seats.clone().acquire_many_owned(self.seats_of(&batch)).await else { return };
-        let Ok(place) = self.queue.reserve().await else { return };
-        place.send(self.enter(batch, Room { _bytes: bytes, _items: items }));
+        let Ok(blocks) = self.room.clone().acquire_many_owned(self.blocks_of(&batch)).await else { return };
+        let Ok(seats) = self.seats.clone().acquire_many_owned(self.seats_of(&batch)).await else { return };
+        let Ok(place) = self.places.clone().acquire_owned().await else { return };
+        // A place in the channel is free whenever one of ours is.
+        let Ok(channel) = self.queue.reserve().await else { return };
+        channel.send(self.enter(batch, blocks, seats, place));
     }
 
     fn put_or_drop(&self, batch: Batch) {
-        let bytes = self.room.clone().try_acquire_many_owned(self.blocks_of(&batch)).ok();
-        let items = self.seats.clone().try_acquire_many_owned(self.seats_of(&batch)).ok();
-        match bytes.zip(items).zip(self.queue.try_reserve().ok()) {
-            Some(((bytes, items), place)) => place.send(self.enter(batch, Room { _bytes: bytes, _items: items })),
+        let blocks = self.room.clone().try_acquire_many_owned(self.blocks_of(&batch)).ok();
+        let seats = self.seats.clone().try_acquire_many_owned(self.seats_of(&batch)).ok();
+        let place = self.places.clone().try_acquire_owned().ok();
+        match blocks.zip(seats).zip(place.zip(self.queue.try_reserve().ok())) {
+            Some(((blocks, seats), (place, channel))) => channel.send(self.enter(batch, blocks, seats, place)),
             None => {
                 self.dropped.add(batch.items() as u64);
                 batch.settle(Verdict::Lost);
@@ -198,16 +248,22 @@ impl Port {
         }
     }
 
-    fn enter(&self, batch: Batch, room: Room) -> Queued {
+    fn enter(
+        &self,
+        batch: Batch,
+        blocks: OwnedSemaphorePermit,
+        seats: OwnedSemaphorePermit,
+        place: OwnedSemaphorePermit,
+    ) -> Queued {
         let (items, bytes) = (batch.items(), batch.heap_bytes());
         self.gauge.batches.fetch_add(1, Ordering::Relaxed);
         self.gauge.items.fetch_add(items, Ordering::Relaxed);
         self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
-        Queued { batch, items, bytes, _room: room }
+        Queued { batch, room: Room { gauge: self.gauge.clone(), items, bytes, blocks, seats, _place: place } }
     }
 
     fn blocks_of(&self, batch: &Batch) -> u32 {
-        let wanted = batch.heap_bytes().div_ceil(BLOCK).clamp(1, blocks(self.limits.bytes));
+        let wanted = blocks(batch.heap_bytes()).min(blocks(self.limits.bytes));
         u32::try_from(wanted).unwrap_or(u32::MAX)
     }
 

@@ -28,6 +28,7 @@ pub mod state;
 pub mod stop;
 #[cfg(any(test, feature = "test-util"))]
 pub mod testing;
+mod waiting;
 
 pub use batch::{Batch, Payload};
 pub use budget::Budget;

@@ -29,6 +29,8 @@ pub enum Verdict {
 pub struct Receipt {
     /// One slip, or several after a merge; none for those who do not care.
     slips: SmallVec<[Arc<Slip>; 1]>,
+    /// Of those that it stands for; see [`stand_for`](Self::stand_for).
+    behind: Vec<Arc<Slip>>,
     verdict: Verdict,
 }
 
@@ -58,24 +60,41 @@ impl Receipt {
         let withdrawn = Arc::new(AtomicBool::new(false));
         let tell = std::sync::Mutex::new(Some(tell));
         let slip = Slip { withdrawn: withdrawn.clone(), worst: AtomicU8::new(0), tell };
-        (Self { slips: SmallVec::from_elem(Arc::new(slip), 1), verdict: Verdict::Lost }, Waiter { wait, withdrawn })
+        let slips = SmallVec::from_elem(Arc::new(slip), 1);
+        (Self { slips, behind: Vec::new(), verdict: Verdict::Lost }, Waiter { wait, withdrawn })
     }
 
     /// A promise to nobody.
     #[must_use]
     pub fn none() -> Self {
-        Self { slips: SmallVec::new(), verdict: Verdict::Lost }
+        Self { slips: SmallVec::new(), behind: Vec::new(), verdict: Verdict::Lost }
     }
 
     /// A second holder of the same promise.
     #[must_use]
     pub fn fork(&self) -> Self {
-        Self { slips: self.slips.clone(), verdict: Verdict::Lost }
+        Self { slips: self.slips.clone(), behind: self.behind.clone(), verdict: Verdict::Lost }
     }
 
     /// Takes over another promise: whatever ends this one ends both.
     pub fn join(&mut self, mut other: Self) {
         self.slips.append(&mut other.slips);
+        self.behind.append(&mut other.behind);
+    }
+
+    /// Whatever ends this one ends the other too; but whether this batch is still wanted is not the other's to say. For what is said here
+    /// and need not be said there. Promises that nobody waits for any more are forgotten now and then, so that those of a long outage
+    /// are not kept.
+    pub fn stand_for(&mut self, mut other: Self) {
+        let full = self.behind.capacity();
+        self.behind.extend(other.slips.drain(..).chain(other.behind.drain(..)));
+        if self.behind.len() > full.max(BEHIND_FEW) {
+            self.behind.retain(|slip| slip.is_awaited());
+            self.behind.sort_unstable_by_key(Arc::as_ptr);
+            self.behind.dedup_by(|one, two| Arc::ptr_eq(one, two));
+            // The next look is due when as many again have come.
+            self.behind.shrink_to(self.behind.len() * 2);
+        }
     }
 
     /// Tells whether the batch is still wanted.
@@ -92,9 +111,19 @@ impl Receipt {
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        for slip in &self.slips {
+        for slip in self.slips.iter().chain(&self.behind) {
             slip.worst.fetch_max(self.verdict as u8, Ordering::AcqRel);
         }
+    }
+}
+
+/// So many promises are kept without a look at who still waits.
+const BEHIND_FEW: usize = 64;
+
+impl Slip {
+    fn is_awaited(&self) -> bool {
+        let tell = self.tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        tell.as_ref().is_some_and(|tell| !tell.is_closed())
     }
 }
 
@@ -184,6 +213,30 @@ mod tests {
         assert!(!merged.withdrawal().is_withdrawn());
         second.withdraw();
         assert!(merged.withdrawal().is_withdrawn() && fork.withdrawal().is_withdrawn());
+    }
+
+    #[tokio::test]
+    async fn who_stands_for_others_ends_them_and_is_wanted_by_its_own_maker_alone() {
+        let (mut newer, newer_waits) = Receipt::pair();
+        let (older, older_waits) = Receipt::pair();
+        newer.stand_for(older.fork());
+        older.settle(Verdict::Delivered);
+        newer_waits.withdraw();
+        assert!(newer.withdrawal().is_withdrawn(), "its maker sends it again");
+        newer.settle(Verdict::Lost);
+        assert_eq!((newer_waits.verdict().await, older_waits.verdict().await), (Verdict::Lost, Verdict::Lost));
+    }
+
+    #[test]
+    fn promises_that_nobody_waits_for_are_not_kept() {
+        let (mut newest, _waits) = Receipt::pair();
+        let (older, waits) = Receipt::pair();
+        for _ in 0..10_000 {
+            newest.stand_for(Receipt::pair().0);
+            newest.stand_for(older.fork());
+        }
+        assert!(newest.behind.len() <= 4 * BEHIND_FEW, "{}", newest.behind.len());
+        drop((older, waits));
     }
 
     #[tokio::test]

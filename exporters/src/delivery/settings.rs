@@ -48,8 +48,7 @@ pub(crate) struct QueueSettings {
     pub(crate) partition: Option<PartitionSettings>,
     /// How many batches of one partition are sent at the same time; only with `storage`. Default 1, which keeps their order.
     pub(crate) consumers_per_partition: Option<usize>,
-    /// Whether points of cumulative series that a newer one supersedes are left out of what waits; only with `storage`. Default
-    /// false.
+    /// Whether points of cumulative series that a newer one supersedes are left out of what waits. Default false.
     pub(crate) fold_superseded: bool,
     /// What becomes of batches that the destination will never take; only with `storage`.
     pub(crate) dead_letters: Option<DeadLetterSettings>,
@@ -220,7 +219,7 @@ impl QueueSettings {
         if self.storage.is_some() {
             problems.extend(self.disk_problems(section));
         } else {
-            for key in ["partition", "consumers_per_partition", "fold_superseded", "dead_letters"] {
+            for key in ["partition", "consumers_per_partition", "dead_letters"] {
                 if !section.has(&format!("sending_queue.{key}")) {
                     continue;
                 }
@@ -369,7 +368,13 @@ impl DeliverySettings {
             Sizer::Bytes => InboxLimits { bytes: queue_size, ..open },
         };
         let policy = if block_on_overflow || !self.queued { PortPolicy::Block } else { PortPolicy::DropNewest };
-        Intake { limits, policy, concurrency: num_consumers, keeps: false }
+        Intake {
+            limits,
+            policy,
+            concurrency: num_consumers,
+            keeps: false,
+            folds: self.queued && self.queue.fold_superseded,
+        }
     }
 }
 
@@ -426,6 +431,18 @@ mod tests {
         assert_eq!((blocking.policy, blocking.concurrency), (PortPolicy::Block, 2));
         let none = plan("sending_queue: {enabled: false}").unwrap().intake();
         assert_eq!((none.policy, none.limits.batches), (PortPolicy::Block, 1));
+    }
+
+    #[test]
+    fn a_queue_in_memory_folds_when_it_is_told_to_and_one_on_disk_does_so_itself() {
+        let folds = |yaml: &str| plan(yaml).unwrap().intake().folds;
+        assert!(
+            folds("sending_queue: {fold_superseded: true}")
+                && !folds("")
+                && !folds("sending_queue: {enabled: false, fold_superseded: true}")
+        );
+        let disk = plan("sending_queue: {fold_superseded: true, storage: file_storage}").unwrap();
+        assert!(!disk.intake().folds && disk.spool.unwrap().fold);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The exporters against scripted servers, over pipes in memory and in stepped time.
 
+mod fold;
 mod grpc;
 mod http;
 mod json;
