@@ -15,7 +15,7 @@ const PAGE: usize = 4096;
 pub fn run() {
     let mut report = Report::new("Endpoint: ten labels a series, without a socket");
     for series in [100_000, 1_000_000] {
-        if series > 100_000 && !std::env::args().any(|argument| argument == "--large") {
+        if series > 100_000 && !crate::arguments::large() {
             continue;
         }
         let before = resident_bytes(std::process::id());

@@ -14,7 +14,7 @@ const POINTS: usize = 1000;
 pub fn run() {
     let mut report = Report::new("OTLP: 1000 points of ten attributes a request");
     for series in [10_000, 100_000, 1_000_000] {
-        if series > 100_000 && !std::env::args().any(|argument| argument == "--large") {
+        if series > 100_000 && !crate::arguments::large() {
             continue;
         }
         let bodies = requests(series);

@@ -31,7 +31,7 @@ pub fn run() {
 }
 
 fn sizes() -> Vec<usize> {
-    if std::env::args().any(|argument| argument == "--large") { vec![100_000, 1_000_000] } else { vec![100_000] }
+    if crate::arguments::large() { vec![100_000, 1_000_000] } else { vec![100_000] }
 }
 
 /// Scrapes of each kind.
