@@ -123,17 +123,23 @@ impl Shelves<'_> {
     fn storages(&self, document: &Document) -> Storages {
         let mut storages = Storages::default();
         for Reference { id, .. } in &document.service.extensions {
-            if let Some(folder) = self.extensions.plan_of(id).and_then(Plan::folder) {
-                storages.add(id, folder);
+            match self.extensions.plan_of(id) {
+                Some(plan) => {
+                    if let Some(folder) = plan.folder() {
+                        storages.add(id, Some(folder));
+                    }
+                }
+                // Not configured, or wrong: told already.
+                None => storages.add(id, None),
             }
         }
         storages
     }
 
     /// The storages that components name.
-    fn wishes<'d>(&self, document: &'d Document) -> Vec<(&'d Section, ComponentId)> {
-        let receivers = self.receivers.wishes(&document.receivers);
-        receivers.chain(self.exporters.wishes(&document.exporters)).collect()
+    fn wishes<'d>(&self, document: &'d Document) -> Vec<(&'static str, &'d Section, ComponentId)> {
+        let receivers = self.receivers.wishes("receivers", &document.receivers);
+        receivers.chain(self.exporters.wishes("exporters", &document.exporters)).collect()
     }
 
     /// Whether there is a plan behind every reference. One may be missing without an error here: a section that could not be
@@ -194,8 +200,13 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
         shelf
     }
 
-    fn wishes<'s>(&self, sections: &'s [Section]) -> impl Iterator<Item = (&'s Section, ComponentId)> {
-        sections.iter().filter_map(|section| Some((section, self.plan_of(section.id())?.storage()?)))
+    fn wishes<'s>(
+        &self,
+        class: &'static str,
+        sections: &'s [Section],
+    ) -> impl Iterator<Item = (&'static str, &'s Section, ComponentId)> {
+        let wish = move |section: &'s Section| Some((class, section, self.plan_of(section.id())?.storage()?));
+        sections.iter().filter_map(wish)
     }
 
     fn plan_of(&self, id: &ComponentId) -> Option<&dyn Plan<C>> {

@@ -1,6 +1,6 @@
 //! What a component is given when it is built.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use config::ComponentId;
@@ -55,7 +55,7 @@ impl Claim {
     pub fn clashes(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Listen(one), Self::Listen(two)) => listen_clashes(one, two),
-            (Self::Path(one), Self::Path(two)) => one == two,
+            (Self::Path(one), Self::Path(two)) => one == two || real(one) == real(two),
             _ => false,
         }
     }
@@ -68,6 +68,13 @@ impl std::fmt::Display for Claim {
             Self::Path(path) => write!(f, "the path {}", path.display()),
         }
     }
+}
+
+/// The path without links and detours, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let real = |there: &Path| Some(there.canonicalize().ok()?.join(path.strip_prefix(there).ok()?));
+    path.ancestors().find_map(real).unwrap_or_else(|| path.clone())
 }
 
 fn listen_clashes(one: &str, two: &str) -> bool {
@@ -101,5 +108,18 @@ mod tests {
         assert!(!clash("127.0.0.1:9464", "127.0.0.1:9465"));
         assert!(!clash("127.0.0.2:9464", "127.0.0.1:9464"));
         assert!(!clash("127.0.0.1:0", "127.0.0.1:0"));
+    }
+
+    #[test]
+    fn one_folder_by_two_names_is_one_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| Claim::Path(folder.path().join(path));
+        std::fs::create_dir(folder.path().join("state")).unwrap();
+        std::os::unix::fs::symlink("state", folder.path().join("link")).unwrap();
+        for other in ["state/", "./state", "state/../state", "link"] {
+            assert!(at("state").clashes(&at(other)), "{other}");
+            assert!(at("state/not/yet").clashes(&at(&format!("{other}/not/yet"))), "{other}");
+        }
+        assert!(!at("state").clashes(&at("state/not")));
     }
 }

@@ -29,6 +29,7 @@ mod weir;
 pub use inventory::{Inventory, Traffic};
 pub use mariadb::MariaDb;
 pub use postgres::Postgres;
+pub use process::is_root;
 pub use prometheus::{Prometheus, Target, Value};
 pub use random::Random;
 pub use wait::{PATIENCE, at_best, within};

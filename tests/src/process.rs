@@ -103,6 +103,6 @@ pub(crate) fn folder(prefix: &str) -> tempfile::TempDir {
 }
 
 /// Whether root runs the tests.
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0)
 }

@@ -1,9 +1,10 @@
 //! `validate` fails exactly when start-up fails, and both say the same.
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tests::{PATIENCE, Weir, http, repository, within};
+use tests::{PATIENCE, Weir, http, is_root, repository, within};
 
 /// A case of the corpus of mistakes, as the command line would have it. The head of its file sets the scene:
 /// `#! env NAME=value`, `#! set key=value`, `#! config URI`, `#! alone`.
@@ -174,6 +175,80 @@ fn mistakes_of_the_whole_are_found_by_validate() {
             validated.stderr,
             run.stderr
         );
+    }
+}
+
+/// Mistakes with folders for state: what is done to the folder `S` beforehand, the directories of two storages, and the one error that
+/// is told.
+type StateMistake = (fn(&Path), [&'static str; 2], &'static str);
+
+const STATE_MISTAKES: &[StateMistake] = &[
+    (
+        |folder| std::os::unix::fs::symlink(".", folder.join("link")).expect("a link can be made"),
+        ["S", "S/link"],
+        "4:31: error: extensions::file_storage/b: the path S/link is held by extensions::file_storage already",
+    ),
+    (
+        |folder| std::fs::write(folder.join("receivers"), "").expect("a file can be made"),
+        ["S", "S/b, create_directory: true"],
+        "1:57: error: S/receivers is no folder",
+    ),
+    (
+        |folder| std::fs::write(folder.join("a"), "").expect("a file can be made"),
+        ["S/a/b, create_directory: true", "S"],
+        "3:29: error: S/a/b: S/a is no folder",
+    ),
+    (
+        |folder| {
+            let may_not = std::os::unix::fs::PermissionsExt::from_mode(0o555);
+            std::fs::set_permissions(folder, may_not).expect("it is our own");
+        },
+        ["S", "/tmp"],
+        "1:57: error: S cannot be written: Permission denied (os error 13)",
+    ),
+];
+
+/// Weir as somebody whom rights hold, which they do not for root.
+fn bound_by_rights(arguments: [&str; 3]) -> std::process::Output {
+    let mut command = Command::new(if is_root() { Path::new("setpriv") } else { repository::binary() });
+    if is_root() {
+        command.args(["--inh-caps=-all", "--bounding-set=-all"]).arg(repository::binary());
+    }
+    command.args(arguments).env_clear().output().expect("weir can be started")
+}
+
+#[test]
+fn a_folder_that_start_up_could_not_use_is_found_by_validate() {
+    for (prepare, [first, second], expected) in STATE_MISTAKES {
+        let home = tempfile::tempdir_in(repository::target()).expect("target/ is writable");
+        let folder = home.path().join("state");
+        std::fs::create_dir(&folder).expect("target/ is writable");
+        prepare(&folder);
+        let text = |text: &str| text.replace("S", &folder.display().to_string());
+        let yaml = format!(
+            "receivers: {{breaker: {{endpoint: '127.0.0.1:0', storage: file_storage}}}}
+extensions:
+  file_storage: {{directory: {}}}
+  file_storage/b: {{directory: {}}}
+exporters: {{debug: }}
+service:
+  extensions: [file_storage, file_storage/b]
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{metrics: {{receivers: [breaker], exporters: [debug]}}}}
+",
+            text(first),
+            text(second)
+        );
+        let config = home.path().join("weir.yaml");
+        std::fs::write(&config, yaml).expect("target/ is writable");
+        let config = config.display().to_string();
+        for verb in ["validate", "run"] {
+            let answer = bound_by_rights([verb, "--config", &config]);
+            let stderr = String::from_utf8_lossy(&answer.stderr);
+            assert!(!answer.status.success(), "{verb} takes it: {expected}");
+            let (place, message) = expected.split_once(' ').expect("a place and a message");
+            assert_eq!(errors(&stderr), [format!("{config}:{place} {}", text(message))], "{verb}: {stderr}");
+        }
     }
 }
 

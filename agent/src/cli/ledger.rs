@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use pipeline::Fault;
 use pipeline::state::{Cursor, Listed, Offline, Standing};
 
-use super::{Exit, print};
+use super::{Exit, folders, print};
 
 /// What to do with a ledger.
 #[derive(Debug, Subcommand)]
@@ -22,12 +22,15 @@ pub(super) enum LedgerVerb {
 
 #[derive(Debug, Args)]
 pub(super) struct LedgerArgs {
-    /// The ledger's folder, or its database.
+    /// The ledger's folder, `<directory of the storage>/receivers/<receiver>`, or its database.
     path: PathBuf,
 }
 
 /// Does what the verb says.
 pub(super) fn ledger(verb: &LedgerVerb, out: &mut dyn Write, err: &mut dyn Write) -> Exit {
+    let (LedgerVerb::Ls(LedgerArgs { path })
+    | LedgerVerb::Verify(LedgerArgs { path })
+    | LedgerVerb::Export(LedgerArgs { path })) = verb;
     let result = match verb {
         LedgerVerb::Ls(args) => list(args, out),
         LedgerVerb::Verify(args) => verify(args, out),
@@ -36,7 +39,7 @@ pub(super) fn ledger(verb: &LedgerVerb, out: &mut dyn Write, err: &mut dyn Write
         }
     };
     result.unwrap_or_else(|fault| {
-        writeln!(err, "{fault}").ok();
+        write!(err, "{fault}\n{}", folders(path, "receivers").unwrap_or_default()).ok();
         Exit::Failure
     })
 }

@@ -16,8 +16,10 @@ mod show;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser};
 
 use self::arguments::{Cli, ConfigArgs, Verb};
@@ -57,7 +59,7 @@ fn dispatch(
         Ok(cli) => cli,
         Err(error) => {
             // `--help` and `--version` come as errors too.
-            let text = error.render().to_string();
+            let text = error.render().to_string() + &hint(&error).unwrap_or_default();
             return if error.use_stderr() {
                 err.write_all(text.as_bytes()).ok();
                 Exit::Usage
@@ -84,6 +86,22 @@ fn dispatch(
             Exit::Success
         }
     }
+}
+
+/// For who names a configuration without its flag.
+fn hint(error: &clap::Error) -> Option<String> {
+    let named = [ContextKind::InvalidArg, ContextKind::InvalidSubcommand].into_iter().find_map(|kind| error.get(kind));
+    let Some(ContextValue::String(named)) = named else { return None };
+    Path::new(named).is_file().then(|| format!("\n  tip: a configuration is named with --config {named}\n"))
+}
+
+/// For who names a whole storage where the folder of one component is wanted: what there is in it, of `receivers` or `exporters`.
+#[cfg(any(feature = "ledger", feature = "queue"))]
+fn folders(storage: &Path, class: &str) -> Option<String> {
+    let found = std::fs::read_dir(storage.join(class)).ok()?.flatten().map(|entry| entry.path().display().to_string());
+    let mut found: Vec<String> = found.collect();
+    found.sort();
+    (!found.is_empty()).then(|| format!("  = help: name one of the folders in it: {}\n", found.join(", ")))
 }
 
 fn print(out: &mut dyn Write, text: &str) -> Exit {

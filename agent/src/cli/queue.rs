@@ -9,7 +9,7 @@ use pdata::UnixNanos;
 use pipeline::spool::{Holding, Kind, Listed, Offline, Stored};
 use pipeline::{Clock, Fault};
 
-use super::{Exit, print};
+use super::{Exit, folders, print};
 
 /// What to do with a queue.
 #[derive(Debug, Subcommand)]
@@ -91,7 +91,13 @@ pub(super) fn queue(verb: &QueueVerb, out: &mut dyn Write, err: &mut dyn Write) 
         QueueVerb::Purge(args) => purge(args, out),
     };
     result.unwrap_or_else(|fault| {
-        writeln!(err, "{fault}").ok();
+        let path = match verb {
+            QueueVerb::Ls(args) | QueueVerb::Verify(args) => &args.path,
+            QueueVerb::Export(ExportArgs { which, .. }) | QueueVerb::Purge(PurgeArgs { which, .. }) => {
+                &which.queue.path
+            }
+        };
+        write!(err, "{fault}\n{}", folders(path, "exporters").unwrap_or_default()).ok();
         Exit::Failure
     })
 }

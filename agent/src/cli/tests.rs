@@ -202,6 +202,31 @@ async fn a_queue_is_listed_verified_exported_and_emptied_from_outside() {
     assert_eq!((exit, out.contains("bytes 0 to 14 are damaged")), (Exit::Failure, true), "{out}");
 }
 
+#[test]
+fn who_names_a_configuration_without_its_flag_is_shown_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    for arguments in [&[path][..], &["validate", path], &["run", path]] {
+        let (exit, _, err) = weir(arguments);
+        assert_eq!(exit, Exit::Usage);
+        assert!(err.contains(&format!("tip: a configuration is named with --config {path}\n")), "{arguments:?}: {err}");
+    }
+    assert!(!weir(&["validte"]).2.contains("--config validte"));
+}
+
+#[cfg(all(feature = "ledger", feature = "queue"))]
+#[test]
+fn who_names_a_whole_storage_is_shown_the_folders_in_it() {
+    let storage = tempfile::tempdir().unwrap();
+    for (verb, folder) in [("ledger", "receivers/breaker~a"), ("queue", "exporters/otlp_http")] {
+        let folder = storage.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (exit, _, err) = weir(&[verb, "ls", storage.path().to_str().unwrap()]);
+        assert_eq!(exit, Exit::Failure);
+        assert!(err.ends_with(&format!("  = help: name one of the folders in it: {}\n", folder.display())), "{err}");
+    }
+}
+
 #[cfg(feature = "ledger")]
 #[test]
 fn a_ledger_that_is_not_there_is_told() {

@@ -17,6 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Extension;
+use crate::storage::can_be_made;
 use crate::vitals::Vitals;
 
 pub(crate) const FACTORY: Factory<dyn Extension> = Factory {
@@ -54,19 +55,23 @@ fn plan(section: &Section) -> Planned<dyn Extension> {
     if directory.as_os_str().is_empty() {
         problems.push(section.error("directory", "directory must not be empty"));
     } else if let Err(message) = usable(&directory, create_directory) {
-        let help = "make it writable for the agent's user, or write create_directory: true";
+        let help = if create_directory {
+            "name a folder that the agent's user may make"
+        } else {
+            "make it for the agent's user, or write create_directory: true"
+        };
         problems.push(section.error("directory", format!("{}: {message}", directory.display())).with_help(help));
     }
     problems.into_result()?;
     Ok(Box::new(FileStorage { directory }))
 }
 
-/// Looks and touches nothing: `weir validate` must not leave folders behind.
+/// Whether it may be written is asked for the folder of each component that keeps state in it.
 fn usable(directory: &std::path::Path, create: bool) -> Result<(), String> {
     match std::fs::metadata(directory) {
         Ok(found) if !found.is_dir() => Err("this is no folder".to_owned()),
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && create => Ok(()),
+        Err(_) if create => can_be_made(directory),
         Err(error) => Err(format!("the state folder cannot be used: {error}")),
     }
 }

@@ -71,10 +71,19 @@ impl FromStr for Endpoint {
             host if host.contains([':', '[', ']']) => {
                 return Err(format!("address {text}: an IPv6 address stands in brackets, such as [::1]:{port}"));
             }
+            host if is_past_all_addresses(host) => {
+                return Err(format!("address {text}: the parts of an IPv4 address go from 0 to 255"));
+            }
             host => Host::Name(host.to_owned()),
         };
         Ok(Self { host, port })
     }
+}
+
+/// Four numbers that are no address: no resolver knows such a name either.
+fn is_past_all_addresses(host: &str) -> bool {
+    let parts: Vec<_> = host.split('.').map(str::parse::<u64>).collect();
+    parts.len() == 4 && parts.iter().all(Result::is_ok) && parts.iter().flatten().any(|part| *part > 255)
 }
 
 impl std::fmt::Display for Endpoint {
@@ -117,6 +126,7 @@ mod tests {
             ("", "missing port"),
             ("localhost:", "port \"\" is not between"),
             ("localhost:65536", "port \"65536\" is not between"),
+            ("127.0.0.256:80", "from 0 to 255"),
             ("::1:9464", "brackets, such as [::1]:9464"),
             ("http://localhost:80", "without a scheme"),
             ("local host:80", "without a scheme"),

@@ -1,15 +1,12 @@
 //! TLS at the door: certificates that are read again when their files change, client certificates, ALPN.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use config::{Duration, Problem, Problems, Section};
+use config::{Duration, Problems, Section};
 use rustls::crypto::CryptoProvider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -17,10 +14,8 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
+use super::pem::{Pem, Wrong};
 use crate::fault::Fault;
-
-/// The most bytes of a certificate, key or CA file; the bundle of all public CAs is 220 KiB.
-pub(super) const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// The key `tls` of a component that listens, with the Collector's names.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -70,18 +65,12 @@ struct Current {
     looked_at: Instant,
 }
 
-/// The bytes of all files.
+/// All files.
 struct Files {
-    cert: Vec<u8>,
-    key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
-    gate_ca: Option<Vec<u8>>,
-}
-
-/// What is wrong with the value of one key.
-struct Wrong {
-    key: &'static str,
-    what: String,
+    cert: Pem,
+    key: Pem,
+    client_ca: Option<Pem>,
+    gate_ca: Option<Pem>,
 }
 
 impl TlsServerConfig {
@@ -90,7 +79,7 @@ impl TlsServerConfig {
     pub fn problems(&self, section: &Section, path: &str) -> Problems {
         match self.read(None).and_then(|files| self.build(&files)) {
             Ok(_) => Problems::new(),
-            Err(wrong) => wrong.problem(section, path).into(),
+            Err(wrong) => section.error(&format!("{path}.{}", wrong.key()), wrong.what()).into(),
         }
     }
 
@@ -101,8 +90,8 @@ impl TlsServerConfig {
         Ok(Files {
             cert: read("cert_file", &self.cert_file)?,
             key: read("key_file", &self.key_file)?,
-            client_ca: self.client_ca().map(|path| read("client_ca_file", path)).transpose()?,
-            gate_ca: gate_ca.map(|path| read("client_ca_file", path)).transpose()?,
+            client_ca: self.client_ca().map(|path| Pem::read("client_ca_file", path)).transpose()?,
+            gate_ca: gate_ca.map(|path| Pem::read("client_ca_file", path)).transpose()?,
         })
     }
 
@@ -112,15 +101,7 @@ impl TlsServerConfig {
     }
 
     fn build(&self, files: &Files) -> Result<ServerConfig, Wrong> {
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(&files.cert)
-            .collect::<Result<_, _>>()
-            .map_err(|error| Wrong::new("cert_file", format!("{}: {error}", self.cert_file)))?;
-        if chain.is_empty() {
-            return Err(Wrong::new("cert_file", format!("{}: holds no certificate in PEM", self.cert_file)));
-        }
-        let key = PrivateKeyDer::from_pem_slice(&files.key).map_err(|error| {
-            Wrong::new("key_file", format!("{}: holds no private key in PEM: {error}", self.key_file))
-        })?;
+        let (chain, key) = (files.cert.chain()?, files.key.private_key()?);
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&TlsVersion::between(self.min_version, self.max_version))
@@ -129,9 +110,8 @@ impl TlsServerConfig {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
         };
-        let mut server = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| Wrong::new("key_file", format!("{} and {}: {error}", self.cert_file, self.key_file)))?;
+        let mut server =
+            builder.with_single_cert(chain, key).map_err(|error| files.key.refused(&files.cert, &error))?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(server)
     }
@@ -176,7 +156,7 @@ impl Tls {
             Err(wrong) => {
                 // Told once: no file has this digest.
                 if std::mem::take(&mut current.seen) != [0; 32] {
-                    warn!(reason = %wrong.what, "certificates not read again, the old ones stay");
+                    warn!(reason = %wrong, "certificates not read again, the old ones stay");
                 }
                 return;
             }
@@ -191,7 +171,7 @@ impl Tls {
                 current.server = Arc::new(server);
                 info!(cert_file = %self.config.cert_file, "certificates read again");
             }
-            Err(wrong) => warn!(reason = %wrong.what, "certificates not usable, the old ones stay"),
+            Err(wrong) => warn!(reason = %wrong, "certificates not usable, the old ones stay"),
         }
     }
 }
@@ -202,67 +182,30 @@ impl Files {
         for file in
             [Some(&self.cert), Some(&self.key), self.client_ca.as_ref(), self.gate_ca.as_ref()].into_iter().flatten()
         {
-            digest.update(file.len().to_le_bytes());
-            digest.update(file);
+            digest.update(file.bytes().len().to_le_bytes());
+            digest.update(file.bytes());
         }
         digest.finalize().into()
     }
 }
 
-impl Wrong {
-    fn new(key: &'static str, what: impl Into<String>) -> Self {
-        Self { key, what: what.into() }
-    }
-
-    fn problem(self, section: &Section, path: &str) -> Problem {
-        section.error(&format!("{path}.{}", self.key), self.what)
-    }
-
-    fn fault(self) -> Fault {
-        Fault::new(format!("cannot use tls::{}: {}", self.key, self.what))
-    }
-}
-
 fn verifier(files: &Files, provider: Arc<CryptoProvider>) -> Result<Option<Arc<dyn ClientCertVerifier>>, Wrong> {
-    let Some(bytes) = files.client_ca.as_ref().or(files.gate_ca.as_ref()) else { return Ok(None) };
-    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(bytes)?), provider);
+    let Some(ca) = files.client_ca.as_ref().or(files.gate_ca.as_ref()) else { return Ok(None) };
+    let mut roots = RootCertStore::empty();
+    ca.add_to(&mut roots)?;
+    let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
     let builder = if files.client_ca.is_some() { builder } else { builder.allow_unauthenticated() };
     builder.build().map(Some).map_err(|error| Wrong::new("client_ca_file", error.to_string()))
 }
 
-fn roots(pem: &[u8]) -> Result<RootCertStore, Wrong> {
-    let wrong = |what: String| Wrong::new("client_ca_file", what);
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| wrong(format!("not PEM: {error}")))?;
-        roots.add(certificate).map_err(|error| wrong(format!("holds a certificate that is no CA: {error}")))?;
-    }
-    if roots.is_empty() { Err(wrong("holds no certificate in PEM".to_owned())) } else { Ok(roots) }
-}
-
 /// Reads CAs to see whether they can be used.
-pub(super) fn check_client_ca(path: &str) -> Result<(), String> {
-    read("client_ca_file", path)
-        .and_then(|pem| roots(&pem))
-        .map(drop)
-        .map_err(|wrong| format!("{path}: {}", wrong.what))
+pub(super) fn check_client_ca(path: &str) -> Result<(), Wrong> {
+    Pem::read("client_ca_file", path)?.add_to(&mut RootCertStore::empty())
 }
 
-fn read(key: &'static str, path: &str) -> Result<Vec<u8>, Wrong> {
+fn read(key: &'static str, path: &str) -> Result<Pem, Wrong> {
     if path.is_empty() {
         return Err(Wrong::new(key, format!("'{key}' is required: the path of a PEM file")));
     }
-    read_bounded(Path::new(path), MAX_FILE_BYTES)
-        .map_err(|error| Wrong::new(key, format!("cannot read {path}: {error}")))
-}
-
-/// A whole file, but never more of it than `most` bytes.
-pub(super) fn read_bounded(path: &Path, most: u64) -> std::io::Result<Vec<u8>> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(std::io::Error::other(format!("has more than {most} bytes")));
-    }
-    Ok(bytes)
+    Pem::read(key, path)
 }

@@ -80,17 +80,34 @@ impl Check<'_> {
             #[cfg(feature = "sql-postgres")]
             "postgres" => {
                 let parsed = self.server(at, place, "postgres://user@host/database", super::postgres::Dsn::parse);
+                self.files(at, place, parsed.iter().flat_map(super::postgres::Dsn::unusable));
                 parsed.map(|dsn| Database::Postgres(Box::new(dsn)))
             }
             #[cfg(feature = "sql-mysql")]
             "mysql" => {
                 let parsed = self.server(at, place, "user@tcp(host:3306)/database", super::mysql::Dsn::parse);
+                self.files(at, place, parsed.iter().flat_map(super::mysql::Dsn::unusable));
                 parsed.map(|dsn| Database::MySql(Box::new(dsn)))
             }
-            // It was told already.
-            driver if DRIVERS.iter().any(|(known, _, built)| *known == driver && !built) => None,
-            // Mistakes in an unknown driver's datasource are found as those of a file, which needs one.
-            _ => self.file(at, place),
+            "sqlite" if cfg!(feature = "sql-sqlite") => self.file(at, place),
+            // It was told already. What its place must look like nobody knows, but that there is none is told at once.
+            driver => {
+                let known = DRIVERS.iter().any(|(known, ..)| *known == driver);
+                if !known && place.datasource.is_empty() && place.host.is_empty() {
+                    self.error(&format!("{at}datasource"), "'host' or 'datasource' must be specified");
+                }
+                None
+            }
+        }
+    }
+
+    /// Files that cannot be used are an outage like another while the agent runs; who checks a configuration wants to hear of them.
+    #[cfg(feature = "sql-server")]
+    fn files(&mut self, at: &str, place: &Place<'_>, unusable: impl Iterator<Item = (Option<&'static str>, String)>) {
+        let parameters = if place.datasource.is_empty() { "additional_params" } else { "datasource" };
+        for (key, message) in unusable {
+            let help = "no connection can be made without it; it is looked for at each connection";
+            self.warn(&format!("{at}{}", key.unwrap_or(parameters)), message, help);
         }
     }
 

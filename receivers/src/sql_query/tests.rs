@@ -148,7 +148,10 @@ fn the_documentation_is_true() {
         let body: String =
             body.split_inclusive('\n').take_while(|line| line.trim().is_empty() || indent(line) >= own).collect();
         let found = problems(&body);
-        assert!(found.is_empty(), "{found}\n{body}");
+        // Passwords and certificates are on the reader's machine only.
+        let mut wrong =
+            found.iter().filter(|problem| !problem.message.ends_with("No such file or directory (os error 2)"));
+        assert!(wrong.next().is_none(), "{found}\n{body}");
         tried += 1;
     }
     assert!(tried >= 4, "{tried}");
@@ -167,6 +170,8 @@ fn mistakes_are_told_in_the_collectors_words() {
     assert_eq!(with("driver", "driver: sqlite3"), ["unsupported driver: sqlite3"]);
     assert_eq!(with("driver", "driver: oracle"), ["unsupported driver: oracle is not in this version of weir yet"]);
     assert_eq!(with("datasource", ""), ["'host' or 'datasource' must be specified"]);
+    let oracle = "driver: oracle\nhost: db\nqueries: [{sql: s, metrics: [{metric_name: m, value_column: v}]}]";
+    assert_eq!(messages(oracle), ["unsupported driver: oracle is not in this version of weir yet"]);
     assert_eq!(
         with("-", "host: h\nport: 5432"),
         ["'host' cannot be set when 'datasource' is specified", "'port' cannot be set when 'datasource' is specified"]
@@ -225,6 +230,14 @@ fn a_server_is_named_in_one_way() {
     };
     assert_eq!(server("datasource: postgres://a@db/x"), [""; 0]);
     assert_eq!(server("host: db\ndatabase: x\nusername: a\nadditional_params: {sslmode: disable}"), [""; 0]);
+    assert_eq!(
+        server("datasource: postgres://a@db/x?sslrootcert=/nowhere/ca.pem\npassword_file: /nowhere/password"),
+        [
+            "TLS cannot be set up: sslrootcert: cannot read /nowhere/ca.pem: No such file or directory (os error 2)",
+            "'password_file' /nowhere/password cannot be read: No such file or directory (os error 2)"
+        ]
+    );
+    assert_eq!(server("datasource: postgres://a@db/x?sslrootcert=/nowhere/ca.pem&sslmode=disable"), [""; 0]);
     assert_eq!(server("host: db"), ["'database' or 'datasource' must be specified"]);
     assert_eq!(server("host: db\ndatabase: x"), ["no user is named"]);
     assert_eq!(

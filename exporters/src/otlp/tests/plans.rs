@@ -169,7 +169,7 @@ fn headers_that_cannot_be_sent_are_told_without_their_values() {
 fn files_of_tls_are_looked_at_when_the_section_is_checked() {
     let told = |tls: &str| http_with(&format!("tls: {tls}"))[0].clone();
     assert!(told("{ca_file: /nowhere/ca.pem}").starts_with("otlp_http::tls::ca_file: cannot read /nowhere/ca.pem"));
-    assert_eq!(told("{ca_pem: x}"), "otlp_http::tls::ca_file: holds no certificate in PEM");
+    assert_eq!(told("{ca_pem: x}"), "otlp_http::tls::ca_pem: 'ca_pem' holds no certificate in PEM");
     assert!(told("{cert_pem: x}").contains("the key is missing"));
     assert_eq!(
         told("{min_version: \"1.3\", max_version: \"1.2\"}"),

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use crate::net::tls::read_bounded;
+use crate::net::pem::read_bounded;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use tokio::time::Instant;
 

@@ -22,8 +22,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 pub use connect::{Connector, Dial, Io, Wire, is_guarded, tcp};
 pub use headers::{HeaderSource, Headers};
-pub use tls::{LateTls, Tls, TlsClientConfig, Wrong};
+pub use tls::{LateTls, Tls, TlsClientConfig};
 pub use verify::Verify;
+
+pub use super::Wrong;
 
 /// Connections to one component's destinations.
 #[derive(Debug)]

@@ -1,13 +1,11 @@
 //! TLS towards a destination.
 
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::{Duration, Problems, Secret, Section};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::ServerName;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -15,7 +13,8 @@ use tokio_rustls::TlsConnector;
 
 use super::connect::Io;
 use super::verify::{Lenient, Verify};
-use crate::net::tls::{MAX_FILE_BYTES, TlsVersion, read_bounded};
+use crate::net::pem::{Pem, Wrong};
+use crate::net::tls::TlsVersion;
 
 /// The key `tls` of a component that calls others, with the Collector's names.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -79,33 +78,27 @@ pub struct LateTls {
     ready: Mutex<Option<Arc<Tls>>>,
 }
 
-/// The PEM texts of all parts.
-#[derive(Clone, PartialEq)]
+/// All parts.
+#[derive(Clone, Debug, PartialEq)]
 struct Files {
-    ca: Option<Vec<u8>>,
-    cert: Option<Vec<u8>>,
-    key: Option<Vec<u8>>,
-}
-
-/// What is wrong with the value of one key.
-#[derive(Debug)]
-pub struct Wrong {
-    key: &'static str,
-    what: String,
+    ca: Option<Pem>,
+    cert: Option<Pem>,
+    key: Option<Pem>,
 }
 
 impl TlsClientConfig {
     /// What is wrong with what stands under `path`, the files included.
     pub fn problems(&self, section: &Section, path: &str) -> Problems {
-        // With no CAs of the system: whether those can be read is no matter of the file.
-        let checked = self
-            .names()
-            .and_then(|_| self.read())
-            .and_then(|files| self.build(&files, self.verify(), None, b"").map(drop));
-        match checked {
+        match self.check() {
             Ok(()) => Problems::new(),
-            Err(Wrong { key, what }) => section.error(&format!("{path}.{key}"), what).into(),
+            Err(wrong) => section.error(&format!("{path}.{}", wrong.key()), wrong.what()).into(),
         }
+    }
+
+    /// With no CAs of the system: whether those can be read is no matter of the file.
+    fn check(&self) -> Result<(), Wrong> {
+        self.names()?;
+        self.build(&self.read()?, self.verify(), None, b"").map(drop)
     }
 
     fn names(&self) -> Result<Option<ServerName<'static>>, Wrong> {
@@ -120,18 +113,16 @@ impl TlsClientConfig {
         if self.max_version.is_some() && self.min_version > self.max_version {
             return Err(Wrong::new("min_version", "'min_version' is newer than 'max_version'"));
         }
-        let part = |key, file: &str, pem: &str| match (file, pem) {
+        let part = |key, file: &str, text_key, text: &str| match (file, text) {
             ("", "") => Ok(None),
-            ("", pem) => Ok(Some(pem.as_bytes().to_vec())),
-            (file, "") => read_bounded(Path::new(file), MAX_FILE_BYTES)
-                .map(Some)
-                .map_err(|error| Wrong::new(key, format!("cannot read {file}: {error}"))),
-            _ => Err(Wrong::new(key, format!("both `{key}` and its `_pem` form are set"))),
+            ("", text) => Ok(Some(Pem::text(text_key, text))),
+            (file, "") => Pem::read(key, file).map(Some),
+            _ => Err(Wrong::new(key, format!("both '{key}' and '{text_key}' are set"))),
         };
         let files = Files {
-            ca: part("ca_file", &self.ca_file, &self.ca_pem)?,
-            cert: part("cert_file", &self.cert_file, &self.cert_pem)?,
-            key: part("key_file", &self.key_file, self.key_pem.expose())?,
+            ca: part("ca_file", &self.ca_file, "ca_pem", &self.ca_pem)?,
+            cert: part("cert_file", &self.cert_file, "cert_pem", &self.cert_pem)?,
+            key: part("key_file", &self.key_file, "key_pem", self.key_pem.expose())?,
         };
         match (&files.cert, &files.key) {
             (Some(_), None) => Err(Wrong::new(
@@ -163,7 +154,7 @@ impl TlsClientConfig {
             .map_err(|error| Wrong::new("min_version", error.to_string()))?;
         let mut roots = system.cloned().unwrap_or_else(RootCertStore::empty);
         if let Some(pem) = &files.ca {
-            add_roots(&mut roots, pem)?;
+            pem.add_to(&mut roots)?;
         }
         let builder = match verify {
             Verify::Full => builder.with_root_certificates(roots),
@@ -178,12 +169,8 @@ impl TlsClientConfig {
         };
         let mut client = match (&files.cert, &files.key) {
             (Some(cert), Some(key)) => {
-                let chain = CertificateDer::pem_slice_iter(cert)
-                    .collect::<Result<Vec<_>, _>>()
-                    .map_err(|error| Wrong::new("cert_file", format!("not PEM: {error}")))?;
-                let key = PrivateKeyDer::from_pem_slice(key)
-                    .map_err(|error| Wrong::new("key_file", format!("holds no private key in PEM: {error}")))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| Wrong::new("key_file", error.to_string()))?
+                let (chain, own) = (cert.chain()?, key.private_key()?);
+                builder.with_client_auth_cert(chain, own).map_err(|error| key.refused(cert, &error))?
             }
             _ => builder.with_no_client_auth(),
         };
@@ -267,6 +254,14 @@ impl LateTls {
         Self { config, verify, ready: Mutex::default() }
     }
 
+    /// Looks at the files as they are now.
+    ///
+    /// # Errors
+    /// What is wrong with them, of which the time of the first connection will tell again.
+    pub fn look(&self) -> Result<(), Wrong> {
+        self.config.check()
+    }
+
     /// What shakes hands.
     ///
     /// # Errors
@@ -288,36 +283,6 @@ impl PartialEq for LateTls {
     }
 }
 
-impl Wrong {
-    /// The key under `tls`.
-    pub fn key(&self) -> &'static str {
-        self.key
-    }
-
-    /// What is wrong with it.
-    pub fn what(&self) -> &str {
-        &self.what
-    }
-
-    fn new(key: &'static str, what: impl Into<String>) -> Self {
-        Self { key, what: what.into() }
-    }
-}
-
-impl std::fmt::Display for Wrong {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "tls::{}: {}", self.key, self.what)
-    }
-}
-
-impl std::error::Error for Wrong {}
-
-impl std::fmt::Debug for Files {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Files { .. }")
-    }
-}
-
 /// The system's CAs; those of Mozilla where the system has none, as images from scratch do.
 fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
@@ -326,18 +291,4 @@ fn system_roots() -> RootCertStore {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
     roots
-}
-
-fn add_roots(roots: &mut RootCertStore, pem: &[u8]) -> Result<(), Wrong> {
-    let before = roots.len();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| Wrong::new("ca_file", format!("not PEM: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| Wrong::new("ca_file", format!("holds a certificate that is no CA: {error}")))?;
-    }
-    if roots.len() == before {
-        return Err(Wrong::new("ca_file", "holds no certificate in PEM"));
-    }
-    Ok(())
 }

@@ -175,7 +175,7 @@ impl Reader<'_> {
             return None;
         };
         if let Err(error) = check_client_ca(ca) {
-            self.error("mtls.client_ca_file", error, "give a PEM file with the CAs of client certificates");
+            self.error("mtls.client_ca_file", error.what(), "give a PEM file with the CAs of client certificates");
         }
         match CertificateGate::new(ca, names) {
             Ok(gate) => Some(gate),

@@ -11,7 +11,7 @@ use subtle::{Choice, ConstantTimeEq as _};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::net::tls::read_bounded;
+use crate::net::pem::read_bounded;
 
 /// A shorter token can be guessed; 16 random bytes are what NIST asks of a session secret.
 pub(super) const MIN_TOKEN_BYTES: usize = 16;

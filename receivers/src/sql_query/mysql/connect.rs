@@ -1,16 +1,15 @@
 //! From an address to a server that is ready: socket, greeting, TLS, log-in.
 
-use pipeline::net::client::Wrong;
 use tokio::net::{TcpStream, UnixStream};
 
 use super::auth::{Plugin, Privacy};
 use super::bytes::Bytes;
-use super::dsn::Dsn;
+use super::dsn::{Dsn, FILES};
 use super::error::{ServerError, Trouble};
 use super::greeting::{Flavor, Greeting, Hello, without_zero};
 use super::out;
 use super::wire::{ERROR, Wire};
-use crate::sql_query::server::{Host, SslMode, unavailable};
+use crate::sql_query::server::{Host, SslMode, told, unavailable};
 
 /// What cancelling needs: which connection, and of which server. A name may lead to another one by then.
 #[derive(Clone, Debug)]
@@ -152,7 +151,7 @@ async fn start(mut wire: Wire, address: Address, dsn: &Dsn) -> Result<LoggedIn, 
 }
 
 async fn under_tls(wire: Wire, name: &str, dsn: &Dsn) -> Result<Wire, Trouble> {
-    let tls = dsn.tls.get().map_err(|wrong| unavailable(told(&wrong)))?;
+    let tls = dsn.tls.get().map_err(|wrong| unavailable(told(&wrong, FILES)))?;
     let (sequence, max_row) = (wire.sequence(), wire.max_row());
     let stream = wire.into_stream();
     let stream = stream.ok_or(Trouble::Protocol("it goes on in the clear where TLS begins"))?;
@@ -164,17 +163,6 @@ async fn under_tls(wire: Wire, name: &str, dsn: &Dsn) -> Result<Wire, Trouble> {
         unavailable(format!("TLS with {} failed ({}): {error}{help}", dsn.shown(), dsn.mode.name()))
     })?;
     Ok(Wire::new(stream, max_row).continues(sequence))
-}
-
-/// What is wrong with the files, by their names in a datasource.
-fn told(wrong: &Wrong) -> String {
-    let parameter = match wrong.key() {
-        "ca_file" => "ssl-ca",
-        "cert_file" => "ssl-cert",
-        "key_file" => "ssl-key",
-        other => other,
-    };
-    format!("TLS cannot be set up: {parameter}: {}", wrong.what())
 }
 
 /// A log-in on its way.

@@ -9,7 +9,7 @@ use config::Secret;
 use pipeline::net::client::{LateTls, TlsClientConfig};
 
 use crate::sql_query::check_database::Place;
-use crate::sql_query::server::{Host, Mistake, Password, SslMode, decode, shown};
+use crate::sql_query::server::{FileNames, Host, Mistake, Password, SslMode, decode, shown, unusable};
 
 /// A database and how to get in.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +28,9 @@ pub(crate) struct Dsn {
     /// Whether the password itself may be sent to a server that TLS knows.
     pub(super) allow_clear: bool,
 }
+
+/// The parameters that name files of TLS.
+pub(super) const FILES: FileNames = ["ssl-ca", "ssl-cert", "ssl-key"];
 
 const PORT: u16 = 3306;
 
@@ -77,6 +80,11 @@ const MODES: &[(&str, SslMode)] = &[
 ];
 
 impl Dsn {
+    /// What is wrong now with the files that a connection will need, each with its key, if it has one.
+    pub(crate) fn unusable(&self) -> Vec<(Option<&'static str>, String)> {
+        unusable(&self.password, self.mode, &self.tls, FILES)
+    }
+
     /// How many hosts are tried.
     pub(crate) fn servers(&self) -> usize {
         self.hosts.len()

@@ -1,17 +1,17 @@
 //! From an address to a server that is ready: socket, TLS, log-in.
 
-use pipeline::net::client::{Io, Wrong};
+use pipeline::net::client::Io;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{ChannelBinding, SCRAM_SHA_256, ScramSha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::decode::Bytes;
-use super::dsn::Dsn;
+use super::dsn::{Dsn, FILES};
 use super::error::{ServerError, Trouble};
 use super::out::{Out, SSL_REQUEST};
 use super::wire::Wire;
-use crate::sql_query::server::{Host, SslMode, unavailable};
+use crate::sql_query::server::{Host, SslMode, told, unavailable};
 
 /// What a server gave us to cancel with, and where it listens.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ async fn stream(dsn: &Dsn, host: &Host) -> Result<Box<dyn Io>, Trouble> {
         }
         _ => return Err(Trouble::Protocol("it answers the question for TLS with neither yes nor no")),
     }
-    let tls = dsn.tls.get().map_err(|wrong| unavailable(told(&wrong)))?;
+    let tls = dsn.tls.get().map_err(|wrong| unavailable(told(&wrong, FILES)))?;
     tls.connect(name, Box::new(tcp)).await.map_err(|error| {
         let help = match dsn.mode {
             SslMode::VerifyFull | SslMode::VerifyCa => "; name the authority's certificate with sslrootcert",
@@ -170,15 +170,4 @@ fn password(dsn: &Dsn) -> Result<String, Trouble> {
     dsn.password.read()?.ok_or_else(|| {
         unavailable(format!("{} asks for a password and none is set (password, password_file)", dsn.shown()))
     })
-}
-
-/// What is wrong with the files, by libpq's names.
-fn told(wrong: &Wrong) -> String {
-    let parameter = match wrong.key() {
-        "ca_file" => "sslrootcert",
-        "cert_file" => "sslcert",
-        "key_file" => "sslkey",
-        other => other,
-    };
-    format!("TLS cannot be set up: {parameter}: {}", wrong.what())
 }

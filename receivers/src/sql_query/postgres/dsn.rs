@@ -9,7 +9,7 @@ use config::Secret;
 use pipeline::net::client::{LateTls, TlsClientConfig};
 
 use crate::sql_query::check_database::Place;
-use crate::sql_query::server::{Host, Mistake, Password, SslMode, decode, shown};
+use crate::sql_query::server::{FileNames, Host, Mistake, Password, SslMode, decode, shown, unusable};
 
 /// A database and how to get in.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,9 @@ pub(crate) struct Dsn {
     pub(super) options: Option<String>,
 }
 
+/// The parameters that name files of TLS.
+pub(super) const FILES: FileNames = ["sslrootcert", "sslcert", "sslkey"];
+
 const PORT: &str = "5432";
 
 /// libpq waits for ever, which no agent can.
@@ -36,6 +39,11 @@ const MEANINGLESS: &[&str] =
     &["gssencmode", "krbsrvname", "client_encoding", "fallback_application_name", "keepalives"];
 
 impl Dsn {
+    /// What is wrong now with the files that a connection will need, each with its key, if it has one.
+    pub(crate) fn unusable(&self) -> Vec<(Option<&'static str>, String)> {
+        unusable(&self.password, self.mode, &self.tls, FILES)
+    }
+
     /// How many hosts are tried.
     pub(crate) fn servers(&self) -> usize {
         self.hosts.len()

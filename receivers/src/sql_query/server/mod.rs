@@ -20,9 +20,9 @@ use super::source::{ReadError, Reason};
 
 pub(crate) use inflow::Inflow;
 pub(crate) use lock_key::lock_key;
-pub(crate) use place::{Host, Mistake, Password, decode, shown};
+pub(crate) use place::{Host, Mistake, Password, decode, shown, unusable};
 pub(crate) use pool::Pooled;
-pub(crate) use tls::SslMode;
+pub(crate) use tls::{FileNames, SslMode, told};
 pub(crate) use trouble::{Said, TIME_UP, Trouble, unavailable};
 
 /// A server, and how to get in.

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 
 use config::Secret;
+use pipeline::net::client::LateTls;
 
+use super::tls::{FileNames, SslMode, told};
 use super::trouble::{Trouble, unavailable};
 
 /// Where a server listens.
@@ -34,14 +36,29 @@ pub(crate) struct Password {
 impl Password {
     /// As it is now; `None`: none is set.
     pub(crate) fn read<E>(&self) -> Result<Option<String>, Trouble<E>> {
+        self.text().map_err(unavailable)
+    }
+
+    fn text(&self) -> Result<Option<String>, String> {
         let Some(path) = &self.file else {
             return Ok(self.written.as_ref().map(|password| password.expose().to_owned()));
         };
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
-            Err(error) => Err(unavailable(format!("'password_file' {} cannot be read: {error}", path.display()))),
-        }
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| format!("'password_file' {} cannot be read: {error}", path.display()))?;
+        Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
+}
+
+/// What is wrong now with the files that a connection will need, each with its key; a parameter of the datasource has none.
+pub(crate) fn unusable(
+    password: &Password,
+    mode: SslMode,
+    tls: &LateTls,
+    names: FileNames,
+) -> Vec<(Option<&'static str>, String)> {
+    let password = password.text().err().map(|message| (Some("password_file"), message));
+    let tls = if mode == SslMode::Disable { Ok(()) } else { tls.look() };
+    password.into_iter().chain(tls.err().map(|wrong| (None, told(&wrong, names)))).collect()
 }
 
 /// A text without its percent escapes; `None` when one of them is none, or what comes of it is no text.

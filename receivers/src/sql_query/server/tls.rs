@@ -1,6 +1,6 @@
 //! TLS, as strict as libpq's `sslmode` says (postgresql.org/docs/15/libpq-ssl.html), and strictest when nothing is said.
 
-use pipeline::net::client::{LateTls, TlsClientConfig, Verify};
+use pipeline::net::client::{LateTls, TlsClientConfig, Verify, Wrong};
 
 /// What is asked of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,4 +45,18 @@ impl SslMode {
             Self::VerifyFull => "verify-full",
         }
     }
+}
+
+/// The parameters of a datasource that name the files: CAs, certificate, key.
+pub(crate) type FileNames = [&'static str; 3];
+
+/// What is wrong with the files, by their names in a datasource.
+pub(crate) fn told(wrong: &Wrong, [ca, certificate, key]: FileNames) -> String {
+    let parameter = match wrong.key() {
+        "ca_file" => ca,
+        "cert_file" => certificate,
+        "key_file" => key,
+        other => other,
+    };
+    format!("TLS cannot be set up: {parameter}: {}", wrong.what())
 }
