@@ -36,7 +36,7 @@ struct Load {
 
 pub fn run() {
     let mut report = Report::new("OTLP through the agent");
-    let large = std::env::args().any(|argument| argument == "--large");
+    let large = crate::arguments::large();
     let sizes: &[usize] = if large { &[10_000, 100_000, 1_000_000] } else { &[10_000, 100_000] };
     for series in sizes {
         let load = Load { series: *series, attributes: 10, per_request: 1000 };
@@ -74,7 +74,36 @@ pub fn run() {
             });
         }
     }
+    bombs(&mut report);
     report.print();
+}
+
+/// Bodies that unpack to a thousand times their size, and to more than the 64 MiB that a request may have.
+fn bombs(report: &mut Report) {
+    let [sink] = free_addresses();
+    let Started { program, _folder } = start_weir(sink, "none", "prometheus");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packed.write_all(&vec![0; 128 << 20]).expect("memory takes all");
+    let bomb = packed.finish().expect("memory takes all");
+    let headers = [("Content-Type", "application/x-protobuf"), ("Content-Encoding", "gzip")];
+    let throw = || {
+        let answer = tests::http::request("POST", program.address, "/v1/metrics", &headers, &bomb).expect("it answers");
+        assert_eq!(answer.status, 413, "{}", answer.text());
+        answer.took
+    };
+    let alone = (0..5).map(|_| throw()).min().expect("there are tries");
+    let before = resident_bytes(program.pid());
+    let slowest = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..10).map(|_| scope.spawn(throw)).collect();
+        all.into_iter().map(|bomb| bomb.join().expect("it is answered")).max()
+    });
+    let grown = resident_bytes(program.pid()).saturating_sub(before) as f64 / f64::from(1 << 20);
+    let (alone, slowest) = (alone.as_secs_f64() * 1e3, slowest.unwrap_or_default().as_secs_f64() * 1e3);
+    report.figure(
+        "weir: a gzip bomb of 128 MiB, of which 64 may be unpacked",
+        format!("413 after {alone:.1} ms; ten at once after {slowest:.0} ms at most, {grown:.1} MiB grown"),
+        Some("100 ms"),
+    );
 }
 
 /// Pushes a load through a program and reports what it cost.

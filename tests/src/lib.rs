@@ -32,5 +32,5 @@ pub use postgres::Postgres;
 pub use process::is_root;
 pub use prometheus::{Prometheus, Target, Value};
 pub use random::Random;
-pub use wait::{PATIENCE, at_best, within};
+pub use wait::{PATIENCE, at_best, best, within};
 pub use weir::{Launch, Outcome, Weir};

@@ -1,12 +1,14 @@
 //! The data endpoint under clients that mean no good. Good scrapes must not notice.
 
+#![allow(clippy::disallowed_types, reason = "real clients live in real time")]
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::exposition::Exposition;
-use tests::{PATIENCE, Weir, http, within};
+use tests::{PATIENCE, Weir, http};
 use tokio::net::TcpSocket;
 
 const CONFIG: &str = "examples/quickstart/weir.yaml";
@@ -270,15 +272,23 @@ fn slow_scrapers_hold_up_nobody_and_hold_little() {
 }
 
 #[test]
-fn a_silent_connection_is_closed_in_the_end() {
+fn half_a_head_is_closed_when_its_time_is_over_and_counted() {
+    const TIME: Duration = Duration::from_millis(500);
     let _alone = alone();
-    let weir = quickstart();
+    let door = "{endpoint: \"${env:WEIR_LISTEN:-127.0.0.1:9464}\"";
+    let yaml = tests::repository::text(CONFIG).replace(door, &format!("{door}, read_header_timeout: 500ms"));
+    assert!(yaml.contains("500ms"), "{CONFIG} has no {door}");
+    let weir = Weir::run_text(&yaml).start();
+    let begun = Instant::now();
     let mut socket = TcpStream::connect(weir.address).expect("weir listens");
     socket.write_all(b"GET /metrics HT").expect("half a head can be sent");
-    socket.set_nonblocking(true).expect("a socket can be asked without waiting");
-    within(Duration::from_secs(75), "half a head to be closed", || match socket.read(&mut [0; 512]) {
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => None,
-        Ok(count) if count > 0 => None,
-        _ => Some(()),
-    });
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let closed = socket.read(&mut [0; 512]);
+    assert!(!closed.as_ref().is_ok_and(|count| *count > 0), "half a request is answered");
+    assert!(!closed.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "not closed in {PATIENCE:?}");
+    assert!(begun.elapsed() >= TIME, "closed after {:?}", begun.elapsed());
+    let telemetry = http::get(weir.telemetry, "/metrics", &[]).expect("own telemetry answers");
+    let because = [("exporter", "prometheus"), ("reason", "read_header_timeout")];
+    let counted = Exposition::read(telemetry.text()).value("weir_listener_connections_closed", &because);
+    assert_eq!(counted, Some(1.0), "{}", telemetry.text());
 }
