@@ -44,29 +44,41 @@ pub(crate) struct Root<'a> {
 pub(crate) fn decode<T: DeserializeOwned>(node: &Node, root: Root<'_>) -> Result<T, Problems> {
     let context = Context { root, state: RefCell::default() };
     let top = Path { parent: None, node: identity(node), segment: Segment::Root };
-    let (mut told, mut nulls) = (0, 0);
+    let mut rounds = Rounds::default();
     let decoded = loop {
-        let error = match T::deserialize(Cursor::new(&context, node, &top, NullRule::Zero)) {
+        match T::deserialize(Cursor::new(&context, node, &top, NullRule::Zero)) {
             Ok(value) => break Some(value),
-            Err(error) => error,
-        };
-        match context.note(error) {
-            Next::AfterProblem if told < MAX_PROBLEM_ROUNDS => told += 1,
-            Next::AfterNull if nulls < MAX_NULL_ROUNDS => nulls += 1,
-            Next::AfterNull => {
-                context.tell(Problem::error(format!("more than {MAX_NULL_ROUNDS} empty values")).at(node.place));
-                break None;
+            Err(error) => {
+                if !rounds.go_on(&context, node, error) {
+                    break None;
+                }
             }
-            Next::AfterProblem | Next::Stop => break None,
         }
     };
-    let State { mut problems, removed, .. } = context.state.into_inner();
-    problems.sort();
-    // With a value missing that was told elsewhere, whatever the component finds next would only follow from that.
-    let whole = !removed.values().any(|why| *why == Removed::Wrong);
-    match decoded {
-        Some(value) if whole && !problems.has_errors() => Ok(value),
-        _ => Err(problems),
+    let (whole, problems) = context.finish();
+    decoded.filter(|_| whole).ok_or(problems)
+}
+
+/// How often decoding has begun again.
+#[derive(Default)]
+struct Rounds {
+    problems: usize,
+    nulls: usize,
+}
+
+impl Rounds {
+    /// Tells an error, and whether another round is worth it.
+    fn go_on(&mut self, context: &Context<'_>, node: &Node, error: Error) -> bool {
+        match context.note(error) {
+            Next::AfterProblem if self.problems < MAX_PROBLEM_ROUNDS => self.problems += 1,
+            Next::AfterNull if self.nulls < MAX_NULL_ROUNDS => self.nulls += 1,
+            Next::AfterNull => {
+                context.tell(Problem::error(format!("more than {MAX_NULL_ROUNDS} empty values")).at(node.place));
+                return false;
+            }
+            Next::AfterProblem | Next::Stop => return false,
+        }
+        true
     }
 }
 
@@ -127,6 +139,15 @@ fn identity(node: &Node) -> usize {
 }
 
 impl Context<'_> {
+    /// Whether all is well, and what was told.
+    fn finish(self) -> (bool, Problems) {
+        let State { mut problems, removed, .. } = self.state.into_inner();
+        problems.sort();
+        // With a value missing that was told elsewhere, whatever the component finds next would only follow from that.
+        let whole = !removed.values().any(|why| *why == Removed::Wrong);
+        (whole && !problems.has_errors(), problems)
+    }
+
     fn tell(&self, problem: Problem) {
         self.state.borrow_mut().problems.push(problem);
     }

@@ -43,21 +43,26 @@ impl<'a> Items<'a> {
     pub(super) fn split(list: Cursor<'a>, parts: &'a [Node]) -> Self {
         Self { list, items: parts.iter().enumerate(), split: true }
     }
+
+    #[inline(never)]
+    fn advance(&mut self) -> Option<(&'a Node, Path<'a>)> {
+        let list = self.list;
+        let (index, item) = self.items.find(|(_, item)| self.split || !list.context.is_removed(item))?;
+        if self.split {
+            // A part of a string cannot be taken out of the tree: the string is.
+            return Some((item, Path { parent: list.path.parent, node: list.path.node, segment: list.path.segment }));
+        }
+        Some((item, list.path.child(item, Segment::Item(index))))
+    }
 }
 
 impl<'de> SeqAccess<'de> for Items<'_> {
     type Error = Error;
 
+    #[inline(never)]
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        let list = self.list;
-        let next = self.items.find(|(_, item)| self.split || !list.context.is_removed(item));
-        let Some((index, item)) = next else { return Ok(None) };
-        let mut path = list.path.child(item, Segment::Item(index));
-        if self.split {
-            // A part of a string cannot be taken out of the tree: the string is.
-            path = Path { parent: list.path.parent, node: list.path.node, segment: list.path.segment };
-        }
-        seed.deserialize(Cursor::new(list.context, item, &path, NullRule::Zero)).map(Some)
+        let Some((item, path)) = self.advance() else { return Ok(None) };
+        seed.deserialize(Cursor::new(self.list.context, item, &path, NullRule::Zero)).map(Some)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -70,6 +75,37 @@ impl<'a> Pairs<'a> {
         Self { map, entries: entries.iter(), fields, current: None }
     }
 
+    /// The next entry that the one who decodes is to see.
+    #[inline(never)]
+    fn advance(&mut self) -> Option<&'a Entry> {
+        let Cursor { context, path, .. } = self.map;
+        for entry in self.entries.by_ref() {
+            if context.is_removed(&entry.node) || self.map.hidden_key == Some(&*entry.key) {
+                continue;
+            }
+            if let Some(fields) = self.fields
+                && !fields.contains(&&*entry.key)
+            {
+                context.unknown_key(path, self.map.node, entry, fields);
+                continue;
+            }
+            return Some(entry);
+        }
+        None
+    }
+
+    /// The problem is the key's, and taking its value out takes the entry out.
+    #[cold]
+    fn blame_key(&self, entry: &'a Entry, mut error: Error) -> Error {
+        let path = self.map.path.child(&entry.node, self.segment(entry));
+        let mut spot = self.map.context.spot(&path, &entry.node, &error.kind);
+        spot.place = entry.place;
+        spot.value = Some(entry.key.to_string());
+        error.spot = Some(spot);
+        error
+    }
+
+    #[inline(never)]
     fn segment(&self, entry: &'a Entry) -> Segment<'a> {
         match (self.fields, &self.map.node.origin) {
             (Some(_), _) => Segment::Field(&entry.key),
@@ -84,32 +120,14 @@ impl<'de> MapAccess<'de> for Pairs<'_> {
     type Error = Error;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Error> {
-        let Cursor { context, path, .. } = self.map;
-        for entry in self.entries.by_ref() {
-            if context.is_removed(&entry.node) || self.map.hidden_key == Some(&*entry.key) {
-                continue;
-            }
-            if let Some(fields) = self.fields
-                && !fields.contains(&&*entry.key)
-            {
-                context.unknown_key(path, self.map.node, entry, fields);
-                continue;
-            }
-            self.current = Some(entry);
-            let key: StrDeserializer<'_, Error> = (*entry.key).into_deserializer();
-            return seed.deserialize(key).map(Some).map_err(|mut error| {
-                let path = path.child(&entry.node, self.segment(entry));
-                // The problem is the key's, and taking its value out takes the entry out.
-                let mut spot = context.spot(&path, &entry.node, &error.kind);
-                spot.place = entry.place;
-                spot.value = Some(entry.key.to_string());
-                error.spot = Some(spot);
-                error
-            });
-        }
-        Ok(None)
+        let Some(entry) = self.advance() else { return Ok(None) };
+        self.current = Some(entry);
+        let key: StrDeserializer<'_, Error> = (*entry.key).into_deserializer();
+        seed.deserialize(key).map(Some).map_err(|error| self.blame_key(entry, error))
     }
 
+    // Once for each type and not for each field: configurations have hundreds.
+    #[inline(never)]
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
         let entry = self.current.take().expect("serde asks for a value after its key");
         let path = self.map.path.child(&entry.node, self.segment(entry));

@@ -40,6 +40,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Adds the place, unless a cursor further in has.
+    #[cold]
     pub(super) fn locate(&self, mut error: Error) -> Error {
         if error.spot.is_none() {
             error.spot = Some(self.context.spot(self.path, self.node, &error.kind));
@@ -48,9 +49,14 @@ impl<'a> Cursor<'a> {
     }
 
     fn fail<T>(&self, kind: Kind) -> Result<T, Error> {
+        Err(self.failure(kind))
+    }
+
+    #[cold]
+    fn failure(&self, kind: Kind) -> Error {
         // Whatever was wanted of it, a broken value has been told.
         let kind = if self.node.is_broken() { Kind::Told } else { kind };
-        Err(self.locate(Error::new(kind)))
+        self.locate(Error::new(kind))
     }
 
     fn wrong_type<T>(&self, wanted: &'static str) -> Result<T, Error> {
@@ -58,6 +64,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What the scalar means; `Text` for what is no scalar.
+    #[inline(never)]
     fn meaning(&self) -> Meaning {
         match &self.node.value {
             Value::Plain(text) => meaning(text),
@@ -73,6 +80,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
+    // What does not depend on the type that is made stands in functions of their own: there is a copy of the rest for each type.
+    #[inline(never)]
     fn integer(&self, wanted: &'static str, least: i128, most: i128) -> Result<i128, Error> {
         self.keep_default()?;
         let number = match self.meaning() {
@@ -90,6 +99,7 @@ impl<'a> Cursor<'a> {
         Ok(number)
     }
 
+    #[inline(never)]
     fn string(&self) -> Result<&'a str, Error> {
         if let Some(raw) = &self.node.raw {
             return Ok(raw);
@@ -110,6 +120,13 @@ impl<'a> Cursor<'a> {
         if let Value::List(items) = &self.node.value {
             return visitor.visit_seq(Items::new(self, items)).map_err(|error| self.locate(error));
         }
+        let nodes = self.split()?;
+        visitor.visit_seq(Items::split(self, &nodes)).map_err(|error| self.locate(error))
+    }
+
+    /// The parts of one string where a list is wanted.
+    #[inline(never)]
+    fn split(&self) -> Result<Vec<Node>, Error> {
         if !matches!(self.meaning(), Meaning::Text | Meaning::Null) || self.node.as_map().is_some() {
             return self
                 .fail(Kind::Custom(format!("source data must be an array or slice, got {}", self.node.kind_name())));
@@ -126,37 +143,32 @@ impl<'a> Cursor<'a> {
             Value::Plain(text) | Value::Text(text) if !text.is_empty() => text.split(',').map(str::to_owned).collect(),
             _ => Vec::new(),
         };
-        let nodes: Vec<Node> = parts
-            .into_iter()
-            .map(|part| Node {
-                value: Value::Text(part),
-                raw: None,
-                place: self.node.place,
-                origin: self.node.origin.clone(),
-            })
-            .collect();
-        visitor.visit_seq(Items::split(self, &nodes)).map_err(|error| self.locate(error))
+        let node = |part| Node {
+            value: Value::Text(part),
+            raw: None,
+            place: self.node.place,
+            origin: self.node.origin.clone(),
+        };
+        Ok(parts.into_iter().map(node).collect())
     }
 
     fn map<'de, V: Visitor<'de>>(self, fields: Option<&'static [&'static str]>, visitor: V) -> Result<V::Value, Error> {
         let empty = Map::default();
-        let map = match &self.node.value {
-            Value::Map(map) => map,
-            _ if self.node.is_null() => {
-                self.keep_default()?;
-                &empty
-            }
-            _ => {
-                let root = matches!(self.path.segment, Segment::Root);
-                return match fields {
-                    Some(_) if !root => {
-                        self.fail(Kind::Custom(format!("expected a map or struct, got \"{}\"", self.node.kind_name())))
-                    }
-                    _ => self.wrong_type("map[string]interface {}"),
-                };
-            }
-        };
+        let map = self.entries(fields.is_some())?.unwrap_or(&empty);
         visitor.visit_map(Pairs::new(self, map, fields)).map_err(|error| self.locate(error))
+    }
+
+    /// The entries of a map; `None` where null stands for an empty one.
+    #[inline(never)]
+    fn entries(&self, of_struct: bool) -> Result<Option<&'a Map>, Error> {
+        match &self.node.value {
+            Value::Map(map) => Ok(Some(map)),
+            _ if self.node.is_null() => self.keep_default().map(|()| None),
+            _ if of_struct && !matches!(self.path.segment, Segment::Root) => {
+                self.fail(Kind::Custom(format!("expected a map or struct, got \"{}\"", self.node.kind_name())))
+            }
+            _ => self.wrong_type("map[string]interface {}"),
+        }
     }
 
     /// The three states of an optional section: a unit for switched off, a newtype for present.
