@@ -69,7 +69,7 @@ fn serve(
     hits: &Mutex<[u64; MOODS.len()]>,
 ) -> Option<()> {
     loop {
-        let body = read_request(&mut stream)?;
+        let (head, body) = read_request(&mut stream)?;
         let mood = MOODS[usize::from(mood.load(Ordering::SeqCst))];
         hits.lock().unwrap()[mood as usize] += 1;
         let (status, more, answer): (&str, &str, &[u8]) = match mood {
@@ -82,6 +82,11 @@ fn serve(
             Mood::Throttles => ("429 Too Many Requests", "Retry-After: 1\r\n", b""),
             Mood::Refuses => ("400 Bad Request", "", b""),
             Mood::BreaksOff => return None,
+            Mood::TakesInPart if head.contains("\r\ncontent-type: application/json") => (
+                "200 OK",
+                "Content-Type: application/json\r\n",
+                br#"{"partialSuccess":{"rejectedDataPoints":"1","rejectedLogRecords":"1"}}"#,
+            ),
             // ExportMetricsServiceResponse { partial_success: { rejected_data_points: 1 } }
             Mood::TakesInPart => ("200 OK", "Content-Type: application/x-protobuf\r\n", b"\x0a\x02\x08\x01"),
         };
@@ -93,7 +98,8 @@ fn serve(
     }
 }
 
-fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
+/// The head of a request in small letters, and its body.
+fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 << 10];
     loop {
@@ -104,7 +110,7 @@ fn read_request(stream: &mut TcpStream) -> Option<Vec<u8>> {
         let length =
             head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok())?;
         if bytes.len() >= end + 4 + length {
-            return Some(bytes[end + 4..end + 4 + length].to_vec());
+            return Some((head, bytes[end + 4..end + 4 + length].to_vec()));
         }
     }
 }
@@ -248,10 +254,20 @@ fn sum(metrics: &Exposition, name: &str) -> u64 {
 
 #[test]
 fn the_books_balance_at_rest_after_every_kind_of_fault() {
+    balances_after_every_fault("proto");
+}
+
+#[test]
+fn the_books_balance_in_json_as_well() {
+    balances_after_every_fault("json");
+}
+
+fn balances_after_every_fault(encoding: &str) {
     let storage = tempfile::tempdir().unwrap();
     let destination = Destination::start();
-    let yaml =
-        config(storage.path(), destination.address, ", partition: {by: service.name}, dead_letters: {max_bytes: 1MiB}");
+    let queue = ", partition: {by: service.name}, dead_letters: {max_bytes: 1MiB}";
+    let yaml = config(storage.path(), destination.address, queue)
+        .replace("compression: none", &format!("compression: none\n    encoding: {encoding}"));
     let mut random = Random::new(3);
     let file = storage.path().join("weir.yaml");
     std::fs::write(&file, &yaml).unwrap();
@@ -412,5 +428,57 @@ fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloade
     let took = destination.took();
     assert_eq!(took.len() as u64, sent, "each arrived once");
     assert_eq!(took.into_iter().collect::<BTreeSet<_>>(), answered);
+    assert_eq!(weir.stop().code(), 0);
+}
+
+#[test]
+fn the_books_of_a_queue_in_memory_balance_after_every_kind_of_fault() {
+    const SENDERS: u64 = 8;
+    // Partial success is told per request, not per sender: the books of a queue on disk have it.
+    const FAULTS: [Mood; 5] = [Mood::Slow, Mood::Unavailable, Mood::Refuses, Mood::BreaksOff, Mood::Throttles];
+    let folder = tempfile::tempdir().unwrap();
+    let destination = Destination::start();
+    let yaml = config(folder.path(), destination.address, "")
+        .replace("storage: file_storage, queue_size: 8MiB", "queue_size: 4, num_consumers: 2");
+    let weir = start(&yaml);
+    let (address, finish) = (weir.address, Arc::new(AtomicU8::new(0)));
+    let sending: Vec<_> = (0..SENDERS)
+        .map(|sender| {
+            let finish = finish.clone();
+            let send = move || {
+                let ids = sender * 100_000..(sender + 1) * 100_000;
+                let ids = ids.take_while(|_| finish.load(Ordering::SeqCst) == 0);
+                ids.map(|id| (id, send_log(address, id))).collect::<Vec<_>>()
+            };
+            std::thread::spawn(send)
+        })
+        .collect();
+    for fault in FAULTS.into_iter().cycle().take(2 * FAULTS.len()) {
+        let before = destination.hits.lock().unwrap()[fault as usize];
+        destination.set(fault);
+        within(PATIENCE, "the fault is met", || {
+            (destination.hits.lock().unwrap()[fault as usize] > before + 1).then_some(())
+        });
+    }
+    destination.set(Mood::Well);
+    finish.store(1, Ordering::SeqCst);
+    let told: Vec<(u64, bool)> = sending.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+    let exporter =
+        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", "otlp_http")]).unwrap_or(0.0) as u64;
+    let after = within(PATIENCE, "the queue is empty", || {
+        let metrics = metrics(&weir);
+        let waits = exporter(&metrics, "otelcol_exporter_queue_size");
+        (waits + exporter(&metrics, "otelcol_exporter_in_flight_requests") == 0).then_some(metrics)
+    });
+    let accepted = sum(&after, "otelcol_receiver_accepted_log_records");
+    let sent = exporter(&after, "otelcol_exporter_sent_log_records");
+    let failed = exporter(&after, "otelcol_exporter_send_failed_log_records");
+    let full = exporter(&after, "otelcol_exporter_enqueue_failed_log_records");
+    assert!(failed > 0, "the destination refused some for good");
+    assert_eq!(accepted, told.len() as u64, "what was sent was accepted");
+    assert_eq!(accepted, sent + failed + full, "accepted = sent + failed + dropped at the full inbox");
+    let answered: BTreeSet<u64> = told.iter().filter(|(_, taken)| *taken).map(|(id, _)| *id).collect();
+    assert_eq!(sent, answered.len() as u64, "every sender was told what became of his record");
+    assert_eq!(destination.took().into_iter().collect::<BTreeSet<_>>(), answered);
     assert_eq!(weir.stop().code(), 0);
 }
