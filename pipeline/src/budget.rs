@@ -103,9 +103,7 @@ impl Permit {
         taken.bytes.store(bytes, Ordering::Release);
         Ok(())
     }
-}
 
-impl Permit {
     /// Gives back what is over `bytes`, when nobody else holds it too.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let Some(taken) = self.0.as_mut().and_then(Arc::get_mut) else { return };

@@ -377,6 +377,36 @@ fn books(metrics: &Exposition, answered: u64, carried: u64) -> u64 {
     left
 }
 
+/// How log records ended that went through a queue in memory.
+struct Ends {
+    accepted: u64,
+    refused: u64,
+    sent: u64,
+    failed: u64,
+    full: u64,
+}
+
+/// The ends when nothing waits any more, which must balance.
+fn ends_at_rest(weir: &Weir) -> Ends {
+    let exporter =
+        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", "otlp_http")]).unwrap_or(0.0) as u64;
+    let after = within(PATIENCE, "the queue is empty", || {
+        let metrics = metrics(weir);
+        let waits = exporter(&metrics, "otelcol_exporter_queue_size");
+        (waits + exporter(&metrics, "otelcol_exporter_in_flight_requests") == 0).then_some(metrics)
+    });
+    let ends = Ends {
+        accepted: sum(&after, "otelcol_receiver_accepted_log_records"),
+        refused: sum(&after, "otelcol_receiver_refused_log_records"),
+        sent: exporter(&after, "otelcol_exporter_sent_log_records"),
+        failed: exporter(&after, "otelcol_exporter_send_failed_log_records"),
+        full: exporter(&after, "otelcol_exporter_enqueue_failed_log_records"),
+    };
+    let Ends { accepted, sent, failed, full, .. } = ends;
+    assert_eq!(accepted, sent + failed + full, "accepted = sent + failed + dropped at the full inbox");
+    ends
+}
+
 #[test]
 fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloaded() {
     const SENDERS: u64 = 8;
@@ -406,20 +436,8 @@ fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloade
         Some(weir.stderr().matches("Config updated, restart service").count()).filter(|count| *count > 0)
     });
     assert_eq!(reloads, 1);
-    let exporter =
-        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", "otlp_http")]).unwrap_or(0.0) as u64;
-    let after = within(PATIENCE, "the queue is empty", || {
-        let metrics = metrics(&weir);
-        let waits = exporter(&metrics, "otelcol_exporter_queue_size");
-        (waits + exporter(&metrics, "otelcol_exporter_in_flight_requests") == 0).then_some(metrics)
-    });
-    let accepted = sum(&after, "otelcol_receiver_accepted_log_records");
-    let refused = sum(&after, "otelcol_receiver_refused_log_records");
-    let sent = exporter(&after, "otelcol_exporter_sent_log_records");
-    let failed = exporter(&after, "otelcol_exporter_send_failed_log_records");
-    let full = exporter(&after, "otelcol_exporter_enqueue_failed_log_records");
+    let Ends { refused, sent, failed, full, .. } = ends_at_rest(&weir);
     assert!(full > 0, "the inbox was met full");
-    assert_eq!(accepted, sent + failed + full, "accepted = sent + failed + dropped at the full inbox");
     assert_eq!(
         (sent, refused),
         (answered.len() as u64, failed + full),
@@ -463,20 +481,9 @@ fn the_books_of_a_queue_in_memory_balance_after_every_kind_of_fault() {
     destination.set(Mood::Well);
     finish.store(1, Ordering::SeqCst);
     let told: Vec<(u64, bool)> = sending.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    let exporter =
-        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", "otlp_http")]).unwrap_or(0.0) as u64;
-    let after = within(PATIENCE, "the queue is empty", || {
-        let metrics = metrics(&weir);
-        let waits = exporter(&metrics, "otelcol_exporter_queue_size");
-        (waits + exporter(&metrics, "otelcol_exporter_in_flight_requests") == 0).then_some(metrics)
-    });
-    let accepted = sum(&after, "otelcol_receiver_accepted_log_records");
-    let sent = exporter(&after, "otelcol_exporter_sent_log_records");
-    let failed = exporter(&after, "otelcol_exporter_send_failed_log_records");
-    let full = exporter(&after, "otelcol_exporter_enqueue_failed_log_records");
+    let Ends { accepted, sent, failed, .. } = ends_at_rest(&weir);
     assert!(failed > 0, "the destination refused some for good");
     assert_eq!(accepted, told.len() as u64, "what was sent was accepted");
-    assert_eq!(accepted, sent + failed + full, "accepted = sent + failed + dropped at the full inbox");
     let answered: BTreeSet<u64> = told.iter().filter(|(_, taken)| *taken).map(|(id, _)| *id).collect();
     assert_eq!(sent, answered.len() as u64, "every sender was told what became of his record");
     assert_eq!(destination.took().into_iter().collect::<BTreeSet<_>>(), answered);

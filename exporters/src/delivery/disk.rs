@@ -344,6 +344,7 @@ impl Delivery {
             }
         }
     }
+
     /// The end of a parcel that will never be taken.
     fn never(&self, why: String, items: u64) -> End {
         if let Some(more) = self.counts.told.dropping() {

@@ -1,11 +1,10 @@
 //! Answers scrapes.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, text, unknown_path};
+use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, text};
 use pipeline::{Clock, Count, Meters};
 
 use super::body::ScrapeBody;
@@ -54,17 +53,8 @@ impl ScrapeCounts {
 
 /// The service for a server: this path and no other; who may not enter hears of nothing else.
 pub(super) fn service(endpoint: Arc<Endpoint>, gates: &Gates) -> Service {
-    let path = endpoint.path.clone();
-    let inside = Service::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let endpoint = endpoint.clone();
-        async move { Ok::<_, Infallible>(endpoint.answer(request).await) }
-    }));
-    let guarded = gates.guard(inside);
-    Service::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let here = request.uri().path() == path;
-        let guarded = guarded.clone();
-        async move { if here { tower::ServiceExt::oneshot(guarded, request).await } else { Ok(unknown_path()) } }
-    }))
+    let find = move |path: &str| (path == endpoint.path).then(|| endpoint.clone());
+    gates.door(find, |endpoint, request| async move { endpoint.answer(request).await })
 }
 
 impl Endpoint {

@@ -1,12 +1,11 @@
 //! Requests and answers.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, text, unknown_path};
+use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, text};
 use serde::Serialize;
 
 use super::counter::{Counter, NotNow, Outcome};
@@ -25,17 +24,8 @@ struct Answer<'a> {
 
 /// The service for a server: one path and no other; who may not enter hears of nothing else.
 pub(super) fn service(counter: Arc<Counter>, path: String, gates: &Gates) -> Service {
-    let path: Arc<str> = path.into();
-    let inside = Service::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let counter = counter.clone();
-        async move { Ok::<_, Infallible>(answer(&counter, request).await) }
-    }));
-    let guarded = gates.guard(inside);
-    Service::new(tower::service_fn(move |request: Request<RequestBody>| {
-        let here = request.uri().path() == &*path;
-        let guarded = guarded.clone();
-        async move { if here { tower::ServiceExt::oneshot(guarded, request).await } else { Ok(unknown_path()) } }
-    }))
+    let find = move |asked: &str| (asked == path).then(|| counter.clone());
+    gates.door(find, |counter, request| async move { answer(&counter, request).await })
 }
 
 async fn answer(counter: &Counter, request: Request<RequestBody>) -> Response<ResponseBody> {

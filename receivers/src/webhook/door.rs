@@ -1,14 +1,13 @@
 //! Requests and answers.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use pipeline::Clock;
-use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full, unknown_path};
+use pipeline::net::{Gates, RequestBody, ResponseBody, Service, full};
 use serde::Serialize;
 
 use super::document::decoded;
@@ -42,19 +41,15 @@ pub(super) type Routes = HashMap<String, Arc<Source>>;
 
 /// The service for a server: the sources' paths and no other; who may not enter hears of nothing else.
 pub(super) fn service(routes: Routes, clock: Clock, gates: &Gates) -> Service {
-    let gates = gates.clone();
-    Service::direct(move |request, peer| {
-        let Some(source) = routes.get(request.uri().path()) else { return Box::pin(ready(Ok(unknown_path()))) };
-        if let Some(refusal) = gates.admits(request.headers(), peer).response() {
-            return Box::pin(ready(Ok(refusal)));
-        }
-        let (source, clock) = (source.clone(), clock.clone());
-        Box::pin(async move {
+    let find = move |path: &str| routes.get(path).cloned();
+    gates.door(find, move |source, request| {
+        let clock = clock.clone();
+        async move {
             let began = clock.now();
             let response = answer(&source, request).await;
             source.counts.answered(clock.now().saturating_duration_since(began));
-            Ok(response)
-        })
+            response
+        }
     })
 }
 

@@ -6,7 +6,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use prost::Message;
 
-use super::telemetry::{gunzip, logs, logs_batch, metrics, metrics_batch, unzstd};
+use super::telemetry::{COMPRESSIONS, logs, logs_batch, metrics, metrics_batch};
 use super::*;
 
 /// `google.rpc.Status` and what it holds, for prost to write.
@@ -53,13 +53,7 @@ fn retry_info(code: i32, seconds: i64, padding: usize) -> Reply {
 
 #[tokio::test(start_paused = true)]
 async fn what_arrives_is_what_was_sent_under_every_compression() {
-    type Unpack = fn(&[u8]) -> Vec<u8>;
-    let unpacks: [(&str, Option<&str>, Unpack); 3] = [
-        ("", Some("gzip"), gunzip),
-        ("compression: zstd", Some("zstd"), unzstd),
-        ("compression: none", None, <[u8]>::to_vec),
-    ];
-    for (yaml, encoding, unpack) in unpacks {
+    for (yaml, encoding, unpack) in COMPRESSIONS {
         let server = Server::grpc(vec![]);
         let (exporter, _) = grpc_exporter(&server, yaml);
         for _ in 0..2 {

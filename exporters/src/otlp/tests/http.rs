@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::{
 };
 use prost::Message as _;
 
-use super::telemetry::{gunzip, logs, logs_batch, metrics, metrics_batch, traces_batch, unzstd};
+use super::telemetry::{COMPRESSIONS, gunzip, logs, logs_batch, metrics, metrics_batch, traces_batch};
 use super::*;
 
 /// Of all signals: their answers have the same fields on the wire.
@@ -20,14 +20,7 @@ pub(super) fn partial(rejected_data_points: i64, error_message: &str) -> Reply {
 
 #[tokio::test(start_paused = true)]
 async fn what_arrives_is_what_was_sent_under_every_compression() {
-    type Unpack = fn(&[u8]) -> Vec<u8>;
-    let unpacks: [(&str, Option<&str>, Unpack); 4] = [
-        ("", Some("gzip"), gunzip),
-        ("compression: gzip\ncompression_params: {level: 9}", Some("gzip"), gunzip),
-        ("compression: zstd", Some("zstd"), unzstd),
-        ("compression: none", None, <[u8]>::to_vec),
-    ];
-    for (yaml, encoding, unpack) in unpacks {
+    for (yaml, encoding, unpack) in COMPRESSIONS {
         let server = Server::http(vec![]);
         let (exporter, _) = http_exporter(&server, yaml);
         // Twice: the second request is written from what the first one left behind.

@@ -11,7 +11,7 @@ use prost::Message as _;
 
 use super::http::rows;
 use super::queue::{Rig, records};
-use super::telemetry::{gunzip, logs, logs_batch, metrics, metrics_batch, traces_batch, unzstd};
+use super::telemetry::{COMPRESSIONS, gunzip, logs, logs_batch, metrics, metrics_batch, traces_batch};
 use super::*;
 
 const JSON: &str = "encoding: json\n";
@@ -22,13 +22,7 @@ fn json_exporter(server: &Server, yaml: &str) -> (Otlp, Meters) {
 
 #[tokio::test(start_paused = true)]
 async fn what_arrives_is_what_was_sent_under_every_compression() {
-    type Unpack = fn(&[u8]) -> Vec<u8>;
-    let unpacks: [(&str, Option<&str>, Unpack); 3] = [
-        ("", Some("gzip"), gunzip),
-        ("compression: zstd", Some("zstd"), unzstd),
-        ("compression: none", None, <[u8]>::to_vec),
-    ];
-    for (yaml, encoding, unpack) in unpacks {
+    for (yaml, encoding, unpack) in COMPRESSIONS {
         let server = Server::http(vec![]);
         let (exporter, _) = json_exporter(&server, yaml);
         for batch in [metrics_batch(), logs_batch(), traces_batch(), metrics_batch()] {

@@ -148,6 +148,16 @@ pub(super) fn traces_batch() -> Batch {
     Batch::new(decode_traces(body.into()).unwrap(), NOW)
 }
 
+type Unpack = fn(&[u8]) -> Vec<u8>;
+
+/// Settings of compression, the encoding that a body then has, and how it is read.
+pub(super) const COMPRESSIONS: [(&str, Option<&str>, Unpack); 4] = [
+    ("", Some("gzip"), gunzip),
+    ("compression: gzip\ncompression_params: {level: 9}", Some("gzip"), gunzip),
+    ("compression: zstd", Some("zstd"), unzstd),
+    ("compression: none", None, <[u8]>::to_vec),
+];
+
 pub(super) fn gunzip(bytes: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain).expect("a whole gzip member");
