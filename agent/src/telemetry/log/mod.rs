@@ -93,11 +93,15 @@ impl LogHandle {
     }
 
     fn shows(&self, metadata: &Metadata<'_>) -> bool {
-        let target = metadata.target().split("::").next().unwrap_or_default();
-        let house = HOUSE.contains(&target);
         let rank = rank(Some(*metadata.level()));
-        rank <= self.level.load(Ordering::Relaxed) && (house || *metadata.level() <= Level::WARN)
+        rank <= self.level.load(Ordering::Relaxed) && (is_house(metadata) || *metadata.level() <= Level::WARN)
     }
+}
+
+/// Whether the house speaks, and no library.
+fn is_house(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target().split("::").next().unwrap_or_default();
+    HOUSE.contains(&target)
 }
 
 /// Levels as numbers, the most severe first.
@@ -114,8 +118,9 @@ fn rank(level: Option<Level>) -> u8 {
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Lines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        // Spans name the component that speaks: they are needed whatever the level.
-        metadata.is_span() || self.handle.shows(metadata)
+        // Spans of the house name the component that speaks: they are needed whatever the level. Those of libraries name nothing that a
+        // line would show, and h2 opens dozens for each request.
+        if metadata.is_span() { is_house(metadata) } else { self.handle.shows(metadata) }
     }
 
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {

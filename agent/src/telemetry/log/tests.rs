@@ -73,6 +73,15 @@ async fn libraries_speak_from_warn_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn spans_of_libraries_are_not_even_opened_and_those_of_the_house_at_every_level() {
+    written("level: error", |_| {
+        assert!(tracing::error_span!(target: "h2::proto", "poll").is_disabled());
+        assert!(tracing::trace_span!(target: "hyper::proto", "poll").is_disabled());
+        assert!(!tracing::trace_span!("component").is_disabled());
+    });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_repeated_line_is_shown_first_and_then_every_so_many_th_by_component() {
     let text = written("sampling: {initial: 2, thereafter: 10}", |log| {
         for component in ["a", "b"] {
