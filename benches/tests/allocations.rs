@@ -5,7 +5,8 @@
 use exporters::prometheus::Exposition;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderValue};
-use pdata::{Kind, Metrics, Number, SeriesTable, UnixNanos};
+use pdata::otlp::{MetricsDecoder, MetricsEncoder};
+use pdata::{Histogram, Kind, Metrics, Number, Point, PointFlags, PointValue, SeriesTable, Temporality, UnixNanos};
 use pipeline::Batch;
 use pipeline::testing::{identity, push};
 use processors::bench::{Bench, CHAINS, Collide};
@@ -65,6 +66,45 @@ fn the_endpoint_takes_known_points_without_allocating() {
     let ((), allocated) = tally::allocated(|| exposition.apply(&next));
     assert!(allocated.count <= 2, "{allocated:?} for a batch of {POINTS} points");
     assert!(exposition.text().contains("m{tenant=\"17\"} 4\n"), "and it took them");
+}
+
+/// A request of OTLP with one point a series.
+fn request(metrics: usize, value: fn(usize) -> PointValue, kind: Kind) -> Vec<u8> {
+    let table = SeriesTable::with_defaults();
+    let mut points = Metrics::new(table.pin());
+    for n in 0..POINTS {
+        let series = table.intern(identity(&format!("m{}", n % metrics), kind, &[("tenant", &n.to_string())]));
+        let series = points.adopt(&series);
+        let time = UnixNanos(1);
+        points.points.push(Point { series, start: time, time, value: value(n), flags: PointFlags::empty() });
+    }
+    let mut body = Vec::new();
+    MetricsEncoder::default().encode(&points, &mut body);
+    body
+}
+
+/// Allocations while a request is decoded whose series are known.
+fn decoding(body: &[u8]) -> u64 {
+    let decoder = MetricsDecoder::new(SeriesTable::with_defaults());
+    let decode = || decoder.decode(body).unwrap().data;
+    (0..3).for_each(|_| drop(decode()));
+    let (decoded, allocated) = tally::allocated(decode);
+    assert_eq!(decoded.points.len(), POINTS);
+    allocated.count
+}
+
+#[test]
+fn a_request_of_known_series_takes_its_room_at_once() {
+    let numbers = request(1, |n| PointValue::Int(n as i64), Kind::Gauge);
+    assert!(decoding(&numbers) <= 4, "points, what is pending and metrics: {}", decoding(&numbers));
+    let spread = request(1000, |n| PointValue::Int(n as i64), Kind::Gauge);
+    assert!(decoding(&spread) <= 16, "and a list of metrics that doubles: {}", decoding(&spread));
+    let histogram = |_| {
+        let (bounds, counts) = ((0..11).map(f64::from).collect(), (0..12).collect());
+        PointValue::Histogram(Box::new(Histogram { count: 66, bounds, counts, ..Histogram::default() }))
+    };
+    let histograms = decoding(&request(1, histogram, Kind::Histogram { temporality: Temporality::Cumulative }));
+    assert!(histograms <= 3 * POINTS as u64 + 4, "one each for itself, its bounds and its counts: {histograms}");
 }
 
 #[test]

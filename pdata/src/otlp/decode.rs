@@ -4,12 +4,13 @@
 //! the second looks the hashes up, one after another in a tight loop, so that the machine overlaps the cache misses. Only what is not
 //! found is decoded. Only the second pass takes the memo's lock, so requests that come at the same time share it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attributes::{self, RawOrigin};
 use super::histograms;
 use super::memo::{Memo, WireHash, WireHasher, WireId};
-use super::points::{Draft, Shape, exemplar, kind, number_field, prometheus_type};
+use super::points::{Draft, Shape, Told, exemplar, number_field, prometheus_type};
 use super::room::Room;
 use super::wire::{Fields, Malformed};
 use crate::series::Identity;
@@ -25,6 +26,8 @@ pub struct MetricsDecoder {
     hash: WireHash,
     /// Held for the look-ups of one request.
     memo: Mutex<Memo>,
+    /// Bytes that a point took in the last request: how many points the next one is given room for at once.
+    point_bytes: AtomicUsize,
 }
 
 /// What a request held.
@@ -71,14 +74,27 @@ struct Context<'a> {
     decoded: Option<(Arc<Origin>, Arc<Metric>)>,
 }
 
+/// Where a request stood before something was tried.
+struct Mark {
+    room: Room,
+    points: usize,
+    exemplars: usize,
+    contexts: usize,
+    rejected: u64,
+    why: Option<&'static str>,
+}
+
 /// Bytes of a point while its request is decoded, besides what its value keeps on the heap.
 const POINT: usize = size_of::<Pending<'_>>() + size_of::<Point>();
+
+/// Fewer bytes on the wire have points only when they have no attributes; room is made for no more at once.
+const POINT_BYTES_MIN: usize = 32;
 
 impl MetricsDecoder {
     /// A decoder whose series stand in `table`.
     #[must_use]
     pub fn new(table: Arc<SeriesTable>) -> Self {
-        Self { table, hash: WireHash::random(), memo: Mutex::default() }
+        Self { table, hash: WireHash::random(), memo: Mutex::default(), point_bytes: AtomicUsize::new(usize::MAX) }
     }
 
     /// Decodes a whole request body.
@@ -86,20 +102,48 @@ impl MetricsDecoder {
     /// # Errors
     /// When the bytes are no valid message, or one that would grow out of proportion; nothing of it is taken then.
     pub fn decode(&self, body: &[u8]) -> Result<Decoded<Metrics>, Malformed> {
+        let mut request = self.walk(body)?;
+        let mut memo = self.lock();
+        let missed = request.look_up(&mut memo);
+        request.meet(missed, &mut memo, &self.table)?;
+        Ok(request.finished())
+    }
+
+    /// The same when at most `first_sights` of its points were not seen before, for who has only a moment; else nothing is taken.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn decode_known(&self, body: &[u8], first_sights: usize) -> Result<Option<Decoded<Metrics>>, Malformed> {
+        let mut request = self.walk(body)?;
+        let mut memo = self.lock();
+        let missed = request.look_up(&mut memo);
+        if missed.len() > first_sights {
+            return Ok(None);
+        }
+        request.meet(missed, &mut memo, &self.table)?;
+        Ok(Some(request.finished()))
+    }
+
+    fn walk<'a>(&self, body: &'a [u8]) -> Result<Request<'a>, Malformed> {
+        let room = Room::of(body);
+        let points = body.len() / self.point_bytes.load(Ordering::Relaxed).max(POINT_BYTES_MIN);
+        // All at once, and no more than there may be.
+        let points = points.min(room.for_things_of(POINT));
         let mut request = Request {
             hash: self.hash,
-            room: Room::of(body),
-            metrics: Metrics::new(self.table.pin()),
-            pending: Vec::new(),
+            room,
+            metrics: Metrics::with_capacity(self.table.pin(), points),
+            pending: Vec::with_capacity(points),
             contexts: Vec::new(),
             builder: AttributesBuilder::default(),
             rejected: 0,
             why: None,
         };
         request.walk(body)?;
-        request.look_up(&mut self.lock(), &self.table)?;
-        let Request { metrics, rejected, why, .. } = request;
-        Ok(Decoded { data: metrics, rejected, why })
+        if let Some(bytes) = body.len().checked_div(request.pending.len()) {
+            self.point_bytes.store(bytes, Ordering::Relaxed);
+        }
+        Ok(request)
     }
 
     /// Forgets the series that no request named since the last turn. Call it every few minutes.
@@ -175,32 +219,71 @@ impl<'a> Request<'a> {
             }
         }
         let Some((number, data)) = data else { return Ok(()) };
-        let (known, points) = kind(number, data)?;
-        let (kind, shape) = match known {
+        let context = |kind| Context { origin, name, unit, description, kind, hint, decoded: None };
+        // What tells the kind stands behind the points: to look there first would be a walk over all of them.
+        let guess = Told::guess(number, data);
+        if let (Ok((kind, shape)), false) = (guess.kind(number), name.is_empty()) {
+            let mark = self.mark();
+            if self.points(number, data, shape, context(kind), above) == Ok(guess) {
+                return Ok(());
+            }
+            self.back_to(mark);
+        }
+        let (kind, shape) = match Told::of(number, data)?.kind(number) {
             Ok(found) if !name.is_empty() => found,
             Ok(_) => return self.reject_all(data, "a metric has no name"),
             Err(why) => return self.reject_all(data, why),
         };
+        self.points(number, data, shape, context(kind), above).map(|_| ())
+    }
+
+    /// The points of a metric's data, and what else it says.
+    fn points(
+        &mut self,
+        number: u32,
+        data: &'a [u8],
+        shape: Shape,
+        context: Context<'a>,
+        above: WireId,
+    ) -> Result<Told, Malformed> {
         self.room.take(size_of::<Context<'_>>())?;
-        let context = u32::try_from(self.contexts.len()).expect("a body below 4 GiB has fewer metrics");
-        self.contexts.push(Context { origin, name, unit, description, kind, hint, decoded: None });
         let mut hasher = self.hash.under(above);
-        hasher.bytes(name.as_bytes());
-        hasher.bytes(unit.as_bytes());
-        hasher.bytes(description.as_bytes());
-        hasher.word(u64::from(kind.code()) << 8 | hint as u64);
+        hasher.bytes(context.name.as_bytes());
+        hasher.bytes(context.unit.as_bytes());
+        hasher.bytes(context.description.as_bytes());
+        hasher.word(u64::from(context.kind.code()) << 8 | context.hint as u64);
         let above = self.hash.under(hasher.finish());
-        // All at once, and no more than there may be.
-        let points = points.min(self.room.for_things_of(POINT));
-        self.metrics.points.reserve(points);
-        self.pending.reserve(points);
-        let mut fields = Fields::of(data);
+        let index = u32::try_from(self.contexts.len()).expect("a body below 4 GiB has fewer metrics");
+        self.contexts.push(context);
+        let (mut told, mut fields) = (Told::default(), Fields::of(data));
         while let Some(field) = fields.next()? {
             if field.number == 1 {
-                self.point(field.payload.bytes()?, shape, context, above.clone())?;
+                self.point(field.payload.bytes()?, shape, index, above.clone())?;
+            } else {
+                told.take(number, field)?;
             }
         }
-        Ok(())
+        Ok(told)
+    }
+
+    fn mark(&self) -> Mark {
+        Mark {
+            room: self.room,
+            points: self.pending.len(),
+            exemplars: self.metrics.exemplars.len(),
+            contexts: self.contexts.len(),
+            rejected: self.rejected,
+            why: self.why,
+        }
+    }
+
+    fn back_to(&mut self, mark: Mark) {
+        let Mark { room, points, exemplars, contexts, rejected, why } = mark;
+        self.metrics.points.truncate(points);
+        self.pending.truncate(points);
+        self.metrics.exemplars.truncate(exemplars);
+        self.contexts.truncate(contexts);
+        (self.room, self.rejected, self.why) = (room, rejected, why);
     }
 
     fn point(
@@ -270,7 +353,8 @@ impl<'a> Request<'a> {
         Ok(())
     }
 
-    fn look_up(&mut self, memo: &mut Memo, table: &SeriesTable) -> Result<(), Malformed> {
+    /// Gives the points of known series their ids, and tells which are none's.
+    fn look_up(&mut self, memo: &mut Memo) -> Vec<usize> {
         let mut missed = Vec::new();
         for (index, (point, pending)) in self.metrics.points.iter_mut().zip(&self.pending).enumerate() {
             match memo.find(pending.wire) {
@@ -278,6 +362,10 @@ impl<'a> Request<'a> {
                 None => missed.push(index),
             }
         }
+        missed
+    }
+
+    fn meet(&mut self, missed: Vec<usize>, memo: &mut Memo, table: &SeriesTable) -> Result<(), Malformed> {
         for index in missed {
             let pending = self.pending[index];
             // Two points of one new series in one request: the second finds what the first left.
@@ -288,6 +376,10 @@ impl<'a> Request<'a> {
             self.metrics.points[index].series = id;
         }
         Ok(())
+    }
+
+    fn finished(self) -> Decoded<Metrics> {
+        Decoded { data: self.metrics, rejected: self.rejected, why: self.why }
     }
 
     fn first_sight(

@@ -1,6 +1,6 @@
 //! Histograms and summaries on the wire.
 
-use super::points::{Draft, part};
+use super::points::{Draft, part, room_for};
 use super::wire::{Fields, Malformed, Payload, Write};
 use crate::{Buckets, ExponentialHistogram, Histogram, PointValue, Quantile, Summary};
 
@@ -25,14 +25,20 @@ fn explicit(histogram: &mut Histogram, number: u32, payload: Payload<'_>) -> Res
     match number {
         4 => histogram.count = payload.fixed64()?,
         5 => histogram.sum = Some(payload.double()?),
-        6 => payload.each_fixed64(|count| {
-            let length = histogram.counts.len();
-            part(&mut histogram.counts, length, count)
-        })?,
-        7 => payload.each_fixed64(|bound| {
-            let length = histogram.bounds.len();
-            part(&mut histogram.bounds, length, f64::from_bits(bound))
-        })?,
+        6 => {
+            room_for(&mut histogram.counts, payload.packed_fixed64());
+            payload.each_fixed64(|count| {
+                let length = histogram.counts.len();
+                part(&mut histogram.counts, length, count)
+            })?;
+        }
+        7 => {
+            room_for(&mut histogram.bounds, payload.packed_fixed64());
+            payload.each_fixed64(|bound| {
+                let length = histogram.bounds.len();
+                part(&mut histogram.bounds, length, f64::from_bits(bound))
+            })?;
+        }
         11 => histogram.min = Some(payload.double()?),
         _ => histogram.max = Some(payload.double()?),
     }
@@ -76,10 +82,13 @@ fn buckets(message: &[u8]) -> Result<Buckets, Malformed> {
     while let Some(field) = fields.next()? {
         match field.number {
             1 => buckets.offset = field.payload.sint32()?,
-            2 => field.payload.each_varint(|count| {
-                let length = buckets.counts.len();
-                part(&mut buckets.counts, length, count)
-            })?,
+            2 => {
+                room_for(&mut buckets.counts, field.payload.packed_varints());
+                field.payload.each_varint(|count| {
+                    let length = buckets.counts.len();
+                    part(&mut buckets.counts, length, count)
+                })?;
+            }
             _ => {}
         }
     }

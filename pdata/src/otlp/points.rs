@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::attributes;
-use super::wire::{Fields, Malformed, Payload};
+use super::wire::{Field, Fields, Malformed, Payload};
 use crate::number::Number;
 use crate::{Attributes, AttributesBuilder, Exemplar, Hint, Kind, PointValue, Temporality, UnixNanos};
 
@@ -36,6 +36,13 @@ pub(super) fn part<T>(list: &mut impl Extend<T>, length: usize, part: T) -> Resu
     }
     list.extend([part]);
     Ok(())
+}
+
+/// Makes room at once for parts that come packed, as far as they may come.
+pub(super) fn room_for<T>(list: &mut Vec<T>, packed: usize) {
+    if list.is_empty() {
+        list.reserve_exact(packed.min(PARTS_MAX));
+    }
 }
 
 impl<'a> Draft<'a> {
@@ -83,27 +90,58 @@ pub(super) fn number_field<'a>(draft: &mut Draft<'a>, number: u32, payload: Payl
 /// The kind of a metric and the shape of its points, or why they cannot be taken.
 pub(super) type Known = Result<(Kind, Shape), &'static str>;
 
-/// What the data field of a `Metric` says of its points, and how many there are.
-pub(super) fn kind(number: u32, data: &[u8]) -> Result<(Known, usize), Malformed> {
-    let (mut temporality, mut monotonic, mut points) = (None, false, 0);
-    let mut fields = Fields::of(data);
-    while let Some(field) = fields.next()? {
+/// What the data field of a `Metric` says of all its points.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    temporality: Option<Temporality>,
+    monotonic: bool,
+}
+
+impl Told {
+    /// What the data field `number` says, wherever in it that stands.
+    pub(super) fn of(number: u32, data: &[u8]) -> Result<Self, Malformed> {
+        let (mut told, mut fields) = (Self::default(), Fields::of(data));
+        while let Some(field) = fields.next()? {
+            told.take(number, field)?;
+        }
+        Ok(told)
+    }
+
+    /// What it says if it was written as encoders do: behind the points, in order, in the fewest bytes. To be held against what is
+    /// [taken](Self::take) field by field, since the last bytes may be a point's.
+    pub(super) fn guess(number: u32, data: &[u8]) -> Self {
+        const TEMPORALITY: u8 = 2 << 3;
+        const MONOTONIC: u8 = 3 << 3;
+        let (temporality, monotonic) = match (number, data) {
+            (7, [.., TEMPORALITY, temporality, MONOTONIC, monotonic @ (0 | 1)]) => (*temporality, *monotonic == 1),
+            (7 | 9 | 10, [.., TEMPORALITY, temporality]) => (*temporality, false),
+            _ => return Self::default(),
+        };
+        Self { temporality: self::temporality(u64::from(temporality)), monotonic }
+    }
+
+    /// Takes in a field of the data field `number`.
+    #[inline]
+    pub(super) fn take(&mut self, number: u32, field: Field<'_>) -> Result<(), Malformed> {
         match (field.number, number) {
-            (1, _) => points += 1,
-            (2, 7 | 9 | 10) => temporality = self::temporality(field.payload.varint()?),
-            (3, 7) => monotonic = field.payload.varint()? != 0,
+            (2, 7 | 9 | 10) => self.temporality = temporality(field.payload.varint()?),
+            (3, 7) => self.monotonic = field.payload.varint()? != 0,
             _ => {}
         }
+        Ok(())
     }
-    let known = match (number, temporality) {
-        (5, _) => Ok((Kind::Gauge, Shape::Number)),
-        (11, _) => Ok((Kind::Summary, Shape::Summary)),
-        (7, Some(temporality)) => Ok((Kind::Sum { monotonic, temporality }, Shape::Number)),
-        (9, Some(temporality)) => Ok((Kind::Histogram { temporality }, Shape::Histogram)),
-        (10, Some(temporality)) => Ok((Kind::ExponentialHistogram { temporality }, Shape::Exponential)),
-        _ => Err("a metric has no aggregation temporality"),
-    };
-    Ok((known, points))
+
+    /// The kind of a metric whose data field `number` says this.
+    pub(super) fn kind(self, number: u32) -> Known {
+        match (number, self.temporality) {
+            (5, _) => Ok((Kind::Gauge, Shape::Number)),
+            (11, _) => Ok((Kind::Summary, Shape::Summary)),
+            (7, Some(temporality)) => Ok((Kind::Sum { monotonic: self.monotonic, temporality }, Shape::Number)),
+            (9, Some(temporality)) => Ok((Kind::Histogram { temporality }, Shape::Histogram)),
+            (10, Some(temporality)) => Ok((Kind::ExponentialHistogram { temporality }, Shape::Exponential)),
+            _ => Err("a metric has no aggregation temporality"),
+        }
+    }
 }
 
 fn temporality(value: u64) -> Option<Temporality> {

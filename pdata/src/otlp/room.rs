@@ -4,7 +4,7 @@ use super::wire::Malformed;
 
 /// Bytes that a decoded request may still take. An empty point is two bytes on the wire and some hundred in memory: without a bound
 /// a request within its size limit fills the machine.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Room(usize);
 
 /// Bytes in memory for one on the wire. The leanest honest points and records, with a time and a value and nothing else, take

@@ -141,6 +141,73 @@ fn points_that_break_their_own_rules_are_rejected_and_the_others_taken() {
     assert_eq!(decoded.why, Some("a point has no value"));
 }
 
+/// A sum whose one point ends with an attribute that holds the text; what stands before and behind the point is given.
+fn sum_of(before: &[u8], text: &str, behind: &[u8]) -> Vec<u8> {
+    use wire::Write as _;
+    let mut data = before.to_vec();
+    data.message_field(1, |point| {
+        point.fixed64_field(6, 1);
+        point.message_field(7, |pair| {
+            pair.bytes_field(1, b"k");
+            pair.message_field(2, |value| value.bytes_field(1, text.as_bytes()));
+        });
+    });
+    data.extend_from_slice(behind);
+    let mut body = Vec::new();
+    body.message_field(1, |resource| {
+        resource.message_field(2, |scope| {
+            scope.message_field(2, |metric| {
+                metric.bytes_field(1, b"m");
+                metric.bytes_field(7, &data);
+            });
+        });
+    });
+    body
+}
+
+#[test]
+fn the_kind_is_what_the_fields_say_and_not_what_the_last_bytes_look_like() {
+    use crate::{Kind, Temporality};
+    let (delta, cumulative, monotonic) = ([0x10, 1], [0x10, 2], [0x18, 1]);
+    let kind_of = |body: &[u8]| {
+        let decoded = decode(body);
+        let kinds = decoded.data.points.iter().map(|point| decoded.data.series(point.series).identity().metric.kind);
+        (kinds.collect::<Vec<_>>(), decoded.rejected)
+    };
+    let sum = |temporality, monotonic| (vec![Kind::Sum { monotonic, temporality }], 0);
+    let like_cumulative = "\u{10}\u{2}\u{18}\u{1}";
+    // As encoders write it, and the same fields before the points, between, and in another order.
+    assert_eq!(kind_of(&sum_of(&[], "v", &[cumulative, monotonic].concat())), sum(Temporality::Cumulative, true));
+    assert_eq!(kind_of(&sum_of(&[], "v", &delta)), sum(Temporality::Delta, false));
+    assert_eq!(kind_of(&sum_of(&delta, like_cumulative, &[])), sum(Temporality::Delta, false));
+    assert_eq!(kind_of(&sum_of(&monotonic, like_cumulative, &delta)), sum(Temporality::Delta, true));
+    assert_eq!(kind_of(&sum_of(&monotonic, "v", &[cumulative, delta].concat())), sum(Temporality::Delta, true));
+    // The last bytes promise what nothing says: the points are rejected once, and nothing of them is left.
+    assert_eq!(kind_of(&sum_of(&[], like_cumulative, &[])), (vec![], 1));
+}
+
+#[test]
+fn what_has_too_many_new_series_is_left_to_who_has_time() {
+    use opentelemetry_proto::tonic::metrics::v1::{Gauge, Metric, NumberDataPoint, metric, number_data_point};
+    let metric = |name: usize| Metric {
+        name: name.to_string(),
+        data: Some(metric::Data::Gauge(Gauge {
+            data_points: vec![NumberDataPoint {
+                value: Some(number_data_point::Value::AsInt(1)),
+                ..NumberDataPoint::default()
+            }],
+        })),
+        ..Metric::default()
+    };
+    let body = strategies::request_of((0..3).map(metric).collect()).encode_to_vec();
+    let decoder = MetricsDecoder::new(SeriesTable::with_defaults());
+    let known =
+        |most| decoder.decode_known(&body, most).expect("prost wrote it").map(|decoded| decoded.data.points.len());
+    assert_eq!((known(2), known(3)), (None, Some(3)));
+    decoder.decode(&body).expect("prost wrote it");
+    assert_eq!(known(0), Some(3), "at second sight they were remembered");
+}
+
 #[test]
 fn values_nested_without_end_are_refused() {
     let mut value = Vec::new();

@@ -239,6 +239,16 @@ impl<'a> Payload<'a> {
         Ok((value >> 1) as i32 ^ -((value & 1) as i32))
     }
 
+    /// How many fixed 64-bit values stand packed in it.
+    pub(crate) const fn packed_fixed64(self) -> usize {
+        self.bytes.len() / size_of::<u64>()
+    }
+
+    /// How many varints stand packed in it: each has one byte that does not go on.
+    pub(crate) fn packed_varints(self) -> usize {
+        self.bytes.iter().filter(|byte| **byte < 0x80).count()
+    }
+
     /// One element of, or a packed run of, fixed 64-bit values.
     pub(crate) fn each_fixed64(self, mut each: impl FnMut(u64) -> Read<()>) -> Read<()> {
         if self.wire != Wire::Bytes {
