@@ -59,6 +59,23 @@ pub(crate) enum Dropped {
     Refused,
 }
 
+impl Course {
+    /// Whether each batch must adopt the new series.
+    #[inline]
+    pub(crate) const fn is_without_slot(self) -> bool {
+        matches!(self, Self::PassInline | Self::InputInline(_))
+    }
+
+    /// The same when a batch has adopted the new series as `id`.
+    pub(crate) const fn under(self, id: SeriesId) -> Self {
+        match self {
+            Self::PassInline => Self::Pass(id),
+            Self::InputInline(input) => Self::Input(input, id),
+            course => course,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Page {
     entries: [Entry; PAGE],

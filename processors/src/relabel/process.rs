@@ -18,8 +18,8 @@ use crate::aggregate::{Applied, Engine, Joined};
 /// Relabels the points of batches, in place.
 ///
 /// A batch is walked twice: first to learn about series that were never seen, so that all inputs of an output are known before
-/// the first of its points is passed or merged; then to give each point its new name. In the steady state both walks are a look
-/// into the memo, and neither allocates.
+/// the first of its points is passed or merged; then to give each point its new name. In the steady state the first walk is a look
+/// into the memo a point, the second one goes by what the first has found, and neither allocates.
 #[derive(Debug)]
 pub(crate) struct Relabel {
     rewriter: Rewriter,
@@ -51,6 +51,8 @@ struct Changed {
 struct Scratch {
     /// Decisions about the identities that travel with the batch.
     inline: Vec<Decision>,
+    /// Where each point goes, as it was found when the batch was learnt about.
+    courses: Vec<Course>,
     /// Decisions that the memo had no room for.
     unremembered: HashMap<SeriesId, Decision>,
     /// Ids by which this batch names series that have no slot.
@@ -150,42 +152,42 @@ impl Relabel {
             });
             for (decision, id) in scratch.inline.iter_mut().zip(ids) {
                 // The batch has adopted what has no slot just now.
-                decision.course = match (decision.course, id) {
-                    (Course::PassInline, Some(id)) => Course::Pass(id),
-                    (Course::InputInline(input), Some(id)) => Course::Input(input, id),
-                    (course, _) => course,
-                };
+                decision.course = id.map_or(decision.course, |id| decision.course.under(id));
             }
         }
+        scratch.courses.clear();
+        scratch.courses.reserve(metrics.points.len());
         for index in 0..metrics.points.len() {
             let id = metrics.points[index].series;
-            if id.is_inline() {
-                continue;
-            }
-            let adopt = match self.memo.look(id) {
-                Some(Decision { course: Course::PassInline | Course::InputInline(_), to: Some(to), .. }) => to.clone(),
-                Some(_) => continue,
-                None if scratch.unremembered.contains_key(&id) => continue,
-                None => match self.meet(id, metrics, &mut scratch, tally) {
-                    Some(to) => to,
-                    None => continue,
-                },
+            let course = if id.is_inline() {
+                scratch.inline.get(id.index()).map_or(Course::Drop(Dropped::Nameless), |decision| decision.course)
+            } else {
+                // In the steady state this is the one look at what is remembered of a series.
+                match self.memo.look(id) {
+                    Some(decision) if !decision.course.is_without_slot() => decision.course,
+                    Some(decision) => adopt(decision, metrics, &mut scratch.adopted),
+                    None => self.meet(id, metrics, &mut scratch, tally),
+                }
             };
-            scratch.adopted.entry(adopt.fingerprint()).or_insert_with(|| metrics.adopt(&adopt));
+            scratch.courses.push(course);
         }
         self.scratch = scratch;
     }
 
-    /// The first sight of a series with a slot. Gives its output when that has none.
-    fn meet(&mut self, id: SeriesId, metrics: &Metrics, scratch: &mut Scratch, tally: &mut Tally) -> Option<Series> {
-        let decision = self.decide(&metrics.series(id), SeriesTable::intern, tally);
-        let without_slot = matches!(decision.course, Course::PassInline | Course::InputInline(_));
-        let adopt = decision.to.clone().filter(|_| without_slot);
-        if !self.memo.put(id, decision.clone()) {
-            tally.unremembered += 1;
-            scratch.unremembered.insert(id, decision);
-        }
-        adopt
+    /// The course of a series with a slot that the memo does not know: worked out now, or earlier in this batch.
+    fn meet(&mut self, id: SeriesId, metrics: &mut Metrics, scratch: &mut Scratch, tally: &mut Tally) -> Course {
+        let decision = match scratch.unremembered.get(&id) {
+            Some(decision) => decision.clone(),
+            None => {
+                let decision = self.decide(&metrics.series(id), SeriesTable::intern, tally);
+                if !self.memo.put(id, decision.clone()) {
+                    tally.unremembered += 1;
+                    scratch.unremembered.insert(id, decision.clone());
+                }
+                decision
+            }
+        };
+        adopt(&decision, metrics, &mut scratch.adopted)
     }
 
     /// What becomes of a series. `find` gives the output its slot: at once for who will be remembered, else at second sight.
@@ -221,27 +223,18 @@ impl Relabel {
 
     /// Gives each point its new name, merges it, or drops it.
     fn apply(&mut self, metrics: &mut Metrics, received: UnixNanos, changed: &mut Changed, tally: &mut Tally) {
-        let Self { memo, engine, scratch, .. } = self;
-        let Scratch { inline, unremembered, adopted, went, follow } = scratch;
+        let Self { engine, scratch, .. } = self;
+        let Scratch { courses, went, follow, .. } = scratch;
         let follow = std::mem::take(follow);
         went.clear();
+        let mut courses = courses.iter();
         metrics.points.retain_mut(|point| {
-            let decision = if point.series.is_inline() {
-                inline.get(point.series.index())
-            } else {
-                memo.look(point.series).or_else(|| unremembered.get(&point.series))
-            };
-            let course = decision.map_or(Course::Drop(Dropped::Nameless), |decision| decision.course);
-            // Every output without a slot was adopted when the batch was learnt about.
-            let adopted = || {
-                let to = decision.and_then(|decision| decision.to.as_ref());
-                to.and_then(|to| adopted.get(&to.fingerprint()).copied()).unwrap_or(point.series)
-            };
-            let (input, id) = match course {
+            // Every point has a course, and every output without a slot was adopted, when the batch was learnt about.
+            let (input, id) = match courses.next().copied().unwrap_or(Course::Drop(Dropped::Nameless)) {
                 Course::Pass(id) => (None, id),
                 Course::Input(input, id) => (Some(input), id),
-                Course::PassInline => (None, adopted()),
-                Course::InputInline(input) => (Some(input), adopted()),
+                Course::PassInline => (None, point.series),
+                Course::InputInline(input) => (Some(input), point.series),
                 Course::Drop(dropped) => {
                     tally.drop_for(dropped);
                     went.extend(follow.then_some(Went::Away));
@@ -275,6 +268,13 @@ impl Relabel {
             stays
         });
     }
+}
+
+/// The course of a decision within this batch, which adopts the output if that has no slot.
+fn adopt(decision: &Decision, metrics: &mut Metrics, adopted: &mut HashMap<Fingerprint, SeriesId>) -> Course {
+    let Some(to) = decision.to.as_ref().filter(|_| decision.course.is_without_slot()) else { return decision.course };
+    let id = *adopted.entry(to.fingerprint()).or_insert_with(|| metrics.adopt(to));
+    decision.course.under(id)
 }
 
 impl Processor for Relabel {
