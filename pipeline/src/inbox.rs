@@ -73,6 +73,13 @@ struct Room {
     _place: OwnedSemaphorePermit,
 }
 
+/// What a batch takes of the bounds: looked up once, since that is a walk over its points.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    items: usize,
+    bytes: usize,
+}
+
 #[derive(Debug, Default)]
 struct Gauge {
     batches: AtomicUsize,
@@ -158,6 +165,12 @@ impl Room {
     }
 }
 
+impl Size {
+    fn of(batch: &Batch) -> Self {
+        Self { items: batch.items(), bytes: batch.heap_bytes() }
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.gauge.batches.fetch_sub(1, Ordering::Relaxed);
@@ -227,20 +240,24 @@ impl Port {
     async fn wait_and_put(&self, batch: Batch) {
         // Bytes before items before a place, everywhere: who waits for one holds only what readers give back, so nobody waits
         // for ever.
-        let Ok(blocks) = self.room.clone().acquire_many_owned(self.blocks_of(&batch)).await else { return };
-        let Ok(seats) = self.seats.clone().acquire_many_owned(self.seats_of(&batch)).await else { return };
+        let size = Size::of(&batch);
+        let Ok(blocks) = self.room.clone().acquire_many_owned(self.blocks_of(size)).await else { return };
+        let Ok(seats) = self.seats.clone().acquire_many_owned(self.seats_of(size)).await else { return };
         let Ok(place) = self.places.clone().acquire_owned().await else { return };
         // A place in the channel is free whenever one of ours is.
         let Ok(channel) = self.queue.reserve().await else { return };
-        channel.send(self.enter(batch, blocks, seats, place));
+        channel.send(self.enter(batch, size, blocks, seats, place));
     }
 
     fn put_or_drop(&self, batch: Batch) {
-        let blocks = self.room.clone().try_acquire_many_owned(self.blocks_of(&batch)).ok();
-        let seats = self.seats.clone().try_acquire_many_owned(self.seats_of(&batch)).ok();
+        let size = Size::of(&batch);
+        let blocks = self.room.clone().try_acquire_many_owned(self.blocks_of(size)).ok();
+        let seats = self.seats.clone().try_acquire_many_owned(self.seats_of(size)).ok();
         let place = self.places.clone().try_acquire_owned().ok();
         match blocks.zip(seats).zip(place.zip(self.queue.try_reserve().ok())) {
-            Some(((blocks, seats), (place, channel))) => channel.send(self.enter(batch, blocks, seats, place)),
+            Some(((blocks, seats), (place, channel))) => {
+                channel.send(self.enter(batch, size, blocks, seats, place));
+            }
             None => {
                 self.dropped.add(batch.items() as u64);
                 batch.settle(Verdict::Lost);
@@ -251,24 +268,24 @@ impl Port {
     fn enter(
         &self,
         batch: Batch,
+        Size { items, bytes }: Size,
         blocks: OwnedSemaphorePermit,
         seats: OwnedSemaphorePermit,
         place: OwnedSemaphorePermit,
     ) -> Queued {
-        let (items, bytes) = (batch.items(), batch.heap_bytes());
         self.gauge.batches.fetch_add(1, Ordering::Relaxed);
         self.gauge.items.fetch_add(items, Ordering::Relaxed);
         self.gauge.bytes.fetch_add(bytes, Ordering::Relaxed);
         Queued { batch, room: Room { gauge: self.gauge.clone(), items, bytes, blocks, seats, _place: place } }
     }
 
-    fn blocks_of(&self, batch: &Batch) -> u32 {
-        let wanted = blocks(batch.heap_bytes()).min(blocks(self.limits.bytes));
+    fn blocks_of(&self, size: Size) -> u32 {
+        let wanted = blocks(size.bytes).min(blocks(self.limits.bytes));
         u32::try_from(wanted).unwrap_or(u32::MAX)
     }
 
-    fn seats_of(&self, batch: &Batch) -> u32 {
-        u32::try_from(batch.items().min(seats(self.limits.items))).unwrap_or(u32::MAX)
+    fn seats_of(&self, size: Size) -> u32 {
+        u32::try_from(size.items.min(seats(self.limits.items))).unwrap_or(u32::MAX)
     }
 }
 

@@ -62,12 +62,18 @@ struct State {
     compressor: Compressor,
     /// What is to be compressed.
     plain: Vec<u8>,
+    /// Bytes of the last body that leaves as it is encoded: the next one gets about as many at once.
+    written: usize,
 }
 
 enum Compressor {
     None,
     Gzip(Compress),
-    Zstd(zstd::bulk::Compressor<'static>),
+    Zstd {
+        zstd: zstd::bulk::Compressor<'static>,
+        /// What comes out, for which room is needed that would hold it unpacked.
+        packed: Vec<u8>,
+    },
 }
 
 /// The most bytes of a request before compression: OTLP clients must not send more.
@@ -133,9 +139,9 @@ impl Packer {
                 let level = u32::try_from(level).unwrap_or(6);
                 Compressor::Gzip(Compress::new(flate2::Compression::new(level), false))
             }
-            Compression::Zstd => Compressor::Zstd(zstd::bulk::Compressor::new(level)?),
+            Compression::Zstd => Compressor::Zstd { zstd: zstd::bulk::Compressor::new(level)?, packed: Vec::new() },
         };
-        let state = State { encoder: MetricsEncoder::default(), compressor, plain: Vec::new() };
+        let state = State { encoder: MetricsEncoder::default(), compressor, plain: Vec::new(), written: 0 };
         Ok(Self { form, compression, level, state: Mutex::new(state) })
     }
 
@@ -195,14 +201,16 @@ impl Packer {
 
     fn pack_as(&self, payload: &Payload, form: Form) -> Result<Bytes, Refusal> {
         let mut state = self.lock();
-        let State { encoder, compressor, plain } = &mut *state;
+        let State { encoder, compressor, plain, written: before } = &mut *state;
         let head = if form == Form::Message { FRAME } else { 0 };
         let mut out = vec![0; head];
         let compressed = !matches!(compressor, Compressor::None);
         let direct = !compressed && form != Form::Json;
         let written = if direct {
+            out.reserve(before.saturating_add(*before / 16).min(BUFFER_KEPT));
             encode(encoder, payload, &mut out);
-            out.len() - head
+            *before = out.len() - head;
+            *before
         } else {
             plain.clear();
             encode(encoder, payload, plain);
@@ -313,9 +321,14 @@ impl Compressor {
         match self {
             Self::None => out.extend_from_slice(plain),
             Self::Gzip(deflate) => gzip(deflate, plain, out)?,
-            Self::Zstd(zstd) => {
-                let compressed = zstd.compress(plain)?;
-                out.extend_from_slice(&compressed);
+            Self::Zstd { zstd, packed } => {
+                packed.clear();
+                packed.reserve(zstd::zstd_safe::compress_bound(plain.len()));
+                zstd.compress_to_buffer(plain, packed)?;
+                out.extend_from_slice(packed);
+                if packed.capacity() > BUFFER_KEPT {
+                    *packed = Vec::new();
+                }
             }
         }
         Ok(())
