@@ -43,6 +43,8 @@ pub struct Tally {
     pub delivered: u64,
     /// Most that waited at a start.
     pub most: u64,
+    /// Starts that found nothing after something had been delivered.
+    pub empty: u64,
 }
 
 impl Judge {
@@ -84,6 +86,7 @@ impl Judge {
             self.tally.again += u64::from(self.delivered.contains(id));
         }
         self.tally.most = self.tally.most.max(there.len() as u64);
+        self.tally.empty += u64::from(there.is_empty() && !self.delivered.is_empty());
         Ok(())
     }
 
@@ -162,7 +165,18 @@ pub const fn series_of(id: u64) -> u64 {
 /// A queue that says nothing for so long hangs. Generous: tests share their machine.
 pub const WAIT: Duration = Duration::from_secs(60);
 
-/// Starts, loads and kills a queue `rounds` times; each start is judged. With `folds` what waits is folded now and then. `crash` is what happens to the disk after a kill.
+/// What is done with a queue beside storing and delivering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Habit {
+    /// Nothing: what waits grows long.
+    Plain,
+    /// What waits is folded now and then.
+    Folds,
+    /// All that waits is delivered now and then, so that starts find nothing but positions.
+    Drains,
+}
+
+/// Starts, loads and kills a queue `rounds` times; each start is judged. `crash` is what happens to the disk after a kill.
 ///
 /// # Errors
 /// The first broken promise, with the round it showed in.
@@ -170,13 +184,13 @@ pub fn kill_loop(
     setting: &Setting,
     rounds: u64,
     seed: u64,
-    folds: bool,
+    habit: Habit,
     mut crash: impl FnMut(&mut Dice),
 ) -> Result<Tally, Violation> {
     let (mut judge, mut dice) = (Judge::default(), Dice(seed));
     for round in 0..rounds {
         let told = |violation: Violation| format!("round {round}, seed {seed}: {violation}");
-        one_round(setting, &mut judge, &mut dice, folds).map_err(told)?;
+        one_round(setting, &mut judge, &mut dice, habit).map_err(told)?;
         crash(&mut dice);
     }
     let victim = Victim::start(setting);
@@ -186,16 +200,22 @@ pub fn kill_loop(
     Ok(judge.tally)
 }
 
-fn one_round(setting: &Setting, judge: &mut Judge, dice: &mut Dice, folds: bool) -> Result<(), Violation> {
+fn one_round(setting: &Setting, judge: &mut Judge, dice: &mut Dice, habit: Habit) -> Result<(), Violation> {
     let mut victim = Victim::start(setting);
     judge.tally.kills += 1;
     let ready = victim.line(WAIT).map_err(|error| format!("no first line: {error}"))?;
     judge.at_start(&ready)?;
-    if folds && dice.below(3) == 0 {
+    let drains = habit == Habit::Drains && dice.below(3) == 0;
+    if drains {
+        drain(&mut victim, judge)?;
+    }
+    if habit == Habit::Folds && dice.below(3) == 0 {
         judge.fold();
         victim.send("f");
     }
-    for id in judge.load(10 + dice.below(60)) {
+    // What was drained stays empty half the time.
+    let new = if drains && dice.below(2) == 0 { 0 } else { 10 + dice.below(60) };
+    for id in judge.load(new) {
         victim.send(&id.to_string());
         if dice.below(12) == 0 {
             victim.send("d");
@@ -214,4 +234,16 @@ fn one_round(setting: &Setting, judge: &mut Judge, dice: &mut Dice, folds: bool)
     judge.tally.in_fold += judge.folding;
     judge.tally.under_load += u64::from(judge.open() > 0);
     Ok(())
+}
+
+/// Has all that waits delivered.
+fn drain(victim: &mut Victim, judge: &mut Judge) -> Result<(), Violation> {
+    victim.send("e");
+    loop {
+        let line = victim.line(WAIT).map_err(|error| format!("not empty: {error}"))?;
+        if line == "E" {
+            return Ok(());
+        }
+        judge.hear(&line);
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Its first line is `ready <damaged places> <ids>`: what the queue held before it was opened, partition after partition. Then it reads lines: an id is stored at
 //! once, and answered by `A id` when the queue says that it is on disk, or `R id` when it was refused; `d` delivers some of each partition,
-//! with `T id` for each before it is done; `f` folds, and says `F` when it has; `?` asks how it is, `up` or `down`; `.` ends it in order.
+//! with `T id` for each before it is done; `e` delivers everything, and says `E` when nothing is left; `f` folds, and says `F` when it has; `?` asks how it is, `up` or `down`; `.` ends it in order.
 //!
 //! `WEIR_MUTANT=early` answers before the store, so that the tests can show that they would notice.
 
@@ -53,7 +53,13 @@ fn main() {
             match line.as_str() {
                 "." => break,
                 "?" => say(if health.complaint().is_none() { "up" } else { "down" }),
-                "d" => deliver(&spool).await,
+                "d" => {
+                    deliver(&spool, 4000).await;
+                }
+                "e" => {
+                    while deliver(&spool, usize::MAX).await > 0 {}
+                    say("E");
+                }
                 "f" => {
                     let spool = spool.clone();
                     tasks.spawn(async move { fold(&spool).await });
@@ -109,13 +115,17 @@ fn held(folder: &Path) -> String {
     ids.join(" ")
 }
 
-async fn deliver(spool: &Spool) {
+/// Delivers so many bytes of each partition, and gives how many parcels that were.
+async fn deliver(spool: &Spool, bytes: usize) -> usize {
+    let mut count = 0;
     for partition in spool.partitions() {
-        for stored in partition.take(4000).await.expect("the test's own folder") {
+        for stored in partition.take(bytes).await.expect("the test's own folder") {
             say(&format!("T {}", id_of(&stored)));
             partition.done(stored.seq);
+            count += 1;
         }
     }
+    count
 }
 
 /// Of each series the newest parcel is needed.

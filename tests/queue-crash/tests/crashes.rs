@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ledger_crash::{Dice, Setting, Victim, Violation, lose_power, shim};
-use queue_crash::{Judge, Tally, WAIT, kill_loop};
+use queue_crash::{Habit, Judge, Tally, WAIT, kill_loop};
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|number| number.parse().ok()).unwrap_or(default)
@@ -24,7 +24,7 @@ fn nothing_answered_is_lost_by_kill_9_and_the_order_stays() {
     let folder = tempfile::tempdir().unwrap();
     let binary = env!("CARGO_BIN_EXE_queue_crash").into();
     let setting = Setting { binary, folder: folder.path().join("queue"), env: Vec::new() };
-    let tally = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 5, false, |_| ()).unwrap();
+    let tally = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 5, Habit::Plain, |_| ()).unwrap();
     report(&tally);
     assert!(tally.acked > tally.kills && tally.delivered > tally.kills, "{tally:?}");
     assert!(tally.under_load > tally.kills / 20 && tally.unanswered_but_kept > 0, "{tally:?}");
@@ -56,8 +56,8 @@ impl Rig {
         Self { setting, fault: path("fault"), shadow, _scratch: scratch }
     }
 
-    fn lose_power(&self, rounds: u64, seed: u64, folds: bool) -> Result<Tally, Violation> {
-        kill_loop(&self.setting, rounds, seed, folds, |dice: &mut Dice| {
+    fn lose_power(&self, rounds: u64, seed: u64, habit: Habit) -> Result<Tally, Violation> {
+        kill_loop(&self.setting, rounds, seed, habit, |dice: &mut Dice| {
             let torn = dice.below(2) == 0;
             lose_power(&self.setting.folder, &self.shadow, torn.then_some(dice));
         })
@@ -66,7 +66,7 @@ impl Rig {
 
 #[test]
 fn nothing_answered_is_lost_when_the_power_fails_and_no_torn_write_is_taken_for_damage() {
-    let tally = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 11, false).unwrap();
+    let tally = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 11, Habit::Plain).unwrap();
     report(&tally);
     assert!(tally.acked > tally.kills && tally.under_load > 0 && tally.unanswered_but_kept > 0, "{tally:?}");
     assert!(tally.again > 0, "what was deleted and not synced comes back: {tally:?}");
@@ -77,20 +77,33 @@ fn a_fold_that_is_killed_or_loses_its_power_leaves_out_only_what_is_superseded_a
     let folder = tempfile::tempdir().unwrap();
     let binary = env!("CARGO_BIN_EXE_queue_crash").into();
     let setting = Setting { binary, folder: folder.path().join("queue"), env: Vec::new() };
-    let killed = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 17, true, |_| ()).unwrap();
-    let unplugged = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 19, true).unwrap();
+    let killed = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 17, Habit::Folds, |_| ()).unwrap();
+    let unplugged = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 19, Habit::Folds).unwrap();
     for tally in [killed, unplugged] {
         report(&tally);
         assert!(tally.folded > 100 && tally.in_fold > 0 && tally.acked > tally.kills, "{tally:?}");
     }
-    let violation = Rig::new(&[("SHIM_BLIND", "d")]).lose_power(200, 23, true).unwrap_err();
+    let violation = Rig::new(&[("SHIM_BLIND", "d")]).lose_power(200, 23, Habit::Folds).unwrap_err();
     assert!(is_noticed(&violation), "a build that deletes before a name is durable: {violation}");
+}
+
+#[test]
+fn nothing_answered_is_lost_that_comes_after_everything_was_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let binary = env!("CARGO_BIN_EXE_queue_crash").into();
+    let setting = Setting { binary, folder: folder.path().join("queue"), env: Vec::new() };
+    let killed = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 29, Habit::Drains, |_| ()).unwrap();
+    let unplugged = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 31, Habit::Drains).unwrap();
+    for tally in [killed, unplugged] {
+        report(&tally);
+        assert!(tally.empty > tally.kills / 20 && tally.acked > tally.kills, "{tally:?}");
+    }
 }
 
 #[test]
 fn builds_that_answer_early_or_sync_no_file_or_no_folder_would_be_noticed() {
     for mutant in [("WEIR_MUTANT", "early"), ("SHIM_BLIND", "f"), ("SHIM_BLIND", "d")] {
-        let violation = Rig::new(&[mutant]).lose_power(200, 13, false).unwrap_err();
+        let violation = Rig::new(&[mutant]).lose_power(200, 13, Habit::Plain).unwrap_err();
         assert!(is_noticed(&violation), "{mutant:?}: {violation}");
     }
 }

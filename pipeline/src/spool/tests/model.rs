@@ -17,6 +17,8 @@ enum Step {
     Done { key: u8, nth: u8 },
     /// Ends everything that is out.
     DoneAll { key: u8 },
+    /// Takes everything out of all partitions, and ends it: nothing is left but positions.
+    Drain,
     /// Leaves out what newer parcels of its class make needless.
     Fold { key: u8 },
     /// Closes the spool in order, and opens it.
@@ -44,8 +46,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => (key.clone(), any::<u8>()).prop_map(|(key, nth)| Step::Done { key, nth }),
         2 => key.clone().prop_map(|key| Step::DoneAll { key }),
         2 => key.prop_map(|key| Step::Fold { key }),
-        1 => Just(Step::Reopen),
-        1 => Just(Step::Crash),
+        1 => Just(Step::Drain),
+        2 => Just(Step::Reopen),
+        2 => Just(Step::Crash),
     ];
     prop::collection::vec(step, 1..60)
 }
@@ -76,13 +79,7 @@ impl Model {
                 self.plain.entry(place).or_default().waiting.extend(stored);
             }
             Step::Take { key, bytes } => {
-                let Some(partition) = self.partition(key) else { return };
-                let plain = self.plain.entry(key).or_default();
-                for stored in partition.take_now(usize::from(bytes)).unwrap() {
-                    let id = id_of(&stored);
-                    assert_eq!(plain.waiting.pop_front(), Some(id), "in order, each once");
-                    plain.out.push_back((stored.seq, id, false));
-                }
+                self.take(key, usize::from(bytes));
             }
             Step::Done { key, nth } => {
                 let plain = self.plain.entry(key).or_default();
@@ -91,9 +88,11 @@ impl Model {
                     self.done(key, usize::from(nth) % count);
                 }
             }
-            Step::DoneAll { key } => {
-                for index in 0..self.plain.entry(key).or_default().out.len() {
-                    self.done(key, index);
+            Step::DoneAll { key } => self.done_all(key),
+            Step::Drain => {
+                for key in 0..KEYS.len() as u8 {
+                    while self.take(key, usize::MAX) > 0 {}
+                    self.done_all(key);
                 }
             }
             Step::Fold { key } => {
@@ -117,6 +116,25 @@ impl Model {
             Step::Crash => self.reopen(false).await,
         }
         self.compare();
+    }
+
+    /// Takes up to so many bytes out, and gives how many parcels that were.
+    fn take(&mut self, key: u8, bytes: usize) -> usize {
+        let Some(partition) = self.partition(key) else { return 0 };
+        let plain = self.plain.entry(key).or_default();
+        let taken = partition.take_now(bytes).unwrap();
+        for stored in &taken {
+            let id = id_of(stored);
+            assert_eq!(plain.waiting.pop_front(), Some(id), "in order, each once");
+            plain.out.push_back((stored.seq, id, false));
+        }
+        taken.len()
+    }
+
+    fn done_all(&mut self, key: u8) {
+        for index in 0..self.plain.entry(key).or_default().out.len() {
+            self.done(key, index);
+        }
     }
 
     fn done(&mut self, key: u8, index: usize) {
