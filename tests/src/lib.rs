@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_types, reason = "real processes live in real time")]
 
+pub mod destination;
 pub mod exposition;
 pub mod http;
 mod inventory;

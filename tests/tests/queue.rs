@@ -2,124 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tests::destination::{Destination, MOODS, Mood};
 use tests::exposition::Exposition;
 use tests::{PATIENCE, Random, Weir, http, within};
-
-/// What the destination does with a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-enum Mood {
-    Well,
-    Unavailable,
-    Slow,
-    Throttles,
-    Refuses,
-    BreaksOff,
-    TakesInPart,
-}
-
-const MOODS: [Mood; 7] =
-    [Mood::Well, Mood::Unavailable, Mood::Slow, Mood::Throttles, Mood::Refuses, Mood::BreaksOff, Mood::TakesInPart];
-
-/// A server of its own, which shares no code with weir. It keeps the marks (`<id-NNNNNN>`) of what it took.
-struct Destination {
-    address: SocketAddr,
-    mood: Arc<AtomicU8>,
-    took: Arc<Mutex<Vec<u64>>>,
-    /// How often it was in which mood.
-    hits: Arc<Mutex<[u64; MOODS.len()]>>,
-}
-
-impl Destination {
-    fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let (mood, took, hits) = (Arc::new(AtomicU8::new(0)), Arc::default(), Arc::default());
-        let destination = Self { address, mood, took, hits };
-        let (mood, took, hits) = (destination.mood.clone(), destination.took.clone(), destination.hits.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (mood, took, hits) = (mood.clone(), took.clone(), hits.clone());
-                std::thread::spawn(move || serve(stream, &mood, &took, &hits));
-            }
-        });
-        destination
-    }
-
-    fn set(&self, mood: Mood) {
-        self.mood.store(mood as u8, Ordering::SeqCst);
-    }
-
-    fn took(&self) -> Vec<u64> {
-        self.took.lock().unwrap().clone()
-    }
-}
-
-fn serve(
-    mut stream: TcpStream,
-    mood: &AtomicU8,
-    took: &Mutex<Vec<u64>>,
-    hits: &Mutex<[u64; MOODS.len()]>,
-) -> Option<()> {
-    loop {
-        let (head, body) = read_request(&mut stream)?;
-        let mood = MOODS[usize::from(mood.load(Ordering::SeqCst))];
-        hits.lock().unwrap()[mood as usize] += 1;
-        let (status, more, answer): (&str, &str, &[u8]) = match mood {
-            Mood::Well => ("200 OK", "", b""),
-            Mood::Slow => {
-                std::thread::sleep(Duration::from_millis(50));
-                ("200 OK", "", b"")
-            }
-            Mood::Unavailable => ("503 Service Unavailable", "", b""),
-            Mood::Throttles => ("429 Too Many Requests", "Retry-After: 1\r\n", b""),
-            Mood::Refuses => ("400 Bad Request", "", b""),
-            Mood::BreaksOff => return None,
-            Mood::TakesInPart if head.contains("\r\ncontent-type: application/json") => (
-                "200 OK",
-                "Content-Type: application/json\r\n",
-                br#"{"partialSuccess":{"rejectedDataPoints":"1","rejectedLogRecords":"1"}}"#,
-            ),
-            // ExportMetricsServiceResponse { partial_success: { rejected_data_points: 1 } }
-            Mood::TakesInPart => ("200 OK", "Content-Type: application/x-protobuf\r\n", b"\x0a\x02\x08\x01"),
-        };
-        if status.starts_with("200") {
-            took.lock().unwrap().extend(marks(&body));
-        }
-        let head = format!("HTTP/1.1 {status}\r\n{more}Content-Length: {}\r\n\r\n", answer.len());
-        stream.write_all(&[head.as_bytes(), answer].concat()).ok()?;
-    }
-}
-
-/// The head of a request in small letters, and its body.
-fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
-    let mut bytes = Vec::new();
-    let mut chunk = [0; 16 << 10];
-    loop {
-        let read = stream.read(&mut chunk).ok().filter(|read| *read > 0)?;
-        bytes.extend_from_slice(&chunk[..read]);
-        let Some(end) = bytes.windows(4).position(|at| at == b"\r\n\r\n") else { continue };
-        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-        let length =
-            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok())?;
-        if bytes.len() >= end + 4 + length {
-            return Some((head, bytes[end + 4..end + 4 + length].to_vec()));
-        }
-    }
-}
-
-fn marks(body: &[u8]) -> Vec<u64> {
-    let starts = body.windows(4).enumerate().filter(|(_, window)| *window == b"<id-");
-    let number = |(at, _)| std::str::from_utf8(body.get(at + 4..at + 10)?).ok()?.parse().ok();
-    starts.filter_map(number).collect()
-}
 
 fn config(storage: &Path, destination: SocketAddr, more: &str) -> String {
     format!(
@@ -147,6 +38,36 @@ service:
 ",
         storage.display()
     )
+}
+
+/// How the destination is spoken to.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Protobuf,
+    Json,
+    Grpc,
+}
+
+impl Way {
+    fn destination(self) -> Destination {
+        if matches!(self, Self::Grpc) { Destination::grpc() } else { Destination::http() }
+    }
+
+    const fn exporter(self) -> &'static str {
+        if matches!(self, Self::Grpc) { "otlp_grpc" } else { "otlp_http" }
+    }
+
+    /// The configuration for this way, which meets every fault in a moment.
+    fn speak(self, yaml: &str) -> String {
+        let yaml = yaml.replace("compression: none", "compression: none\n    timeout: 500ms\n    auth_errors: drop");
+        match self {
+            Self::Protobuf => yaml,
+            Self::Json => yaml.replace("compression: none", "compression: none\n    encoding: json"),
+            Self::Grpc => yaml
+                .replace("otlp_http", "otlp_grpc")
+                .replace("endpoint: http://", "tls: {insecure: true}\n    endpoint: "),
+        }
+    }
 }
 
 fn start(yaml: &str) -> Weir {
@@ -182,7 +103,7 @@ fn kills() -> u64 {
 #[test]
 fn nothing_that_was_answered_is_lost_by_kill_9_during_an_outage_and_the_order_of_first_deliveries_stays() {
     let storage = tempfile::tempdir().unwrap();
-    let destination = Destination::start();
+    let destination = Destination::http();
     let yaml = config(storage.path(), destination.address, "");
     let mut random = Random::new(7);
     let (mut next, mut acked) = (0, Vec::new());
@@ -220,7 +141,7 @@ fn nothing_that_was_answered_is_lost_by_kill_9_during_an_outage_and_the_order_of
 #[test]
 fn memory_stays_as_it_is_while_the_queue_grows() {
     let storage = tempfile::tempdir().unwrap();
-    let destination = Destination::start();
+    let destination = Destination::http();
     destination.set(Mood::Unavailable);
     let weir =
         start(&config(storage.path(), destination.address, ", block_on_overflow: true").replace("8MiB", "256MiB"));
@@ -254,46 +175,66 @@ fn sum(metrics: &Exposition, name: &str) -> u64 {
 
 #[test]
 fn the_books_balance_at_rest_after_every_kind_of_fault() {
-    balances_after_every_fault("proto");
+    balances_after_every_fault(Way::Protobuf);
 }
 
 #[test]
 fn the_books_balance_in_json_as_well() {
-    balances_after_every_fault("json");
+    balances_after_every_fault(Way::Json);
 }
 
-fn balances_after_every_fault(encoding: &str) {
+#[test]
+fn the_books_balance_over_grpc_as_well() {
+    balances_after_every_fault(Way::Grpc);
+}
+
+/// How often a destination was met in a mood.
+fn met(destination: &Destination, weir: &Weir, mood: Mood) -> u64 {
+    match mood {
+        // As many as the connections that may have broken when it closed say nothing; more are refused ones.
+        Mood::Closed => metrics(weir)
+            .value("weir_exporter_retries", &[("reason", "connection")])
+            .map_or(0, |count| count as u64 / (1 + CONSUMERS)),
+        mood => destination.hits(mood),
+    }
+}
+
+/// Requests of the exporter under way at most.
+const CONSUMERS: u64 = 3;
+
+fn balances_after_every_fault(way: Way) {
+    const ROUNDS: u64 = 2;
+    const EACH: u64 = 10;
     let storage = tempfile::tempdir().unwrap();
-    let destination = Destination::start();
-    let queue = ", partition: {by: service.name}, dead_letters: {max_bytes: 1MiB}";
-    let yaml = config(storage.path(), destination.address, queue)
-        .replace("compression: none", &format!("compression: none\n    encoding: {encoding}"));
+    let destination = way.destination();
+    let queue =
+        format!(", num_consumers: {CONSUMERS}, partition: {{by: service.name}}, dead_letters: {{max_bytes: 1MiB}}");
+    let yaml = way.speak(&config(storage.path(), destination.address, &queue));
     let mut random = Random::new(3);
     let file = storage.path().join("weir.yaml");
     std::fs::write(&file, &yaml).unwrap();
     let weir = Weir::run(file.to_str().unwrap()).listen("WEIR_LISTEN", "/v1/logs").start();
-    let (mut answered, mut carried) = (0, 0);
-    let mut mood = Mood::Well;
-    for id in 0..280_u64 {
-        if id % 10 == 0 {
-            mood = MOODS[(id / 10) as usize % MOODS.len()];
+    let (mut answered, mut carried, mut next) = (0, 0, 0..);
+    for round in 0..ROUNDS {
+        for mood in MOODS {
             destination.set(mood);
-        }
-        answered += if random.below(2) == 0 {
-            u64::from(send_log(weir.address, id))
-        } else {
-            2 * u64::from(send_points(weir.address, id))
-        };
-        if id % 10 == 9 {
+            let before = met(&destination, &weir, mood);
+            for id in next.by_ref().take(EACH as usize) {
+                answered += if random.below(2) == 0 {
+                    u64::from(send_log(weir.address, id))
+                } else {
+                    2 * u64::from(send_points(weir.address, id))
+                };
+            }
             // There is always something to send: each mood is met.
-            within(PATIENCE, "the destination is asked", || {
-                (destination.hits.lock().unwrap()[mood as usize] > id / 70).then_some(())
+            within(PATIENCE, &format!("the destination is met {mood:?}"), || {
+                (met(&destination, &weir, mood) > before).then_some(())
             });
         }
-        if id == 149 {
+        if round == 0 {
             // A reload of the exporter while something waits: what it closes with is what it opens with.
             destination.set(Mood::Unavailable);
-            for id in 300..320 {
+            for id in next.by_ref().take(20) {
                 answered += u64::from(send_log(weir.address, id));
             }
             std::fs::write(&file, yaml.replace("open_duration: 50ms", "open_duration: 60ms")).unwrap();
@@ -305,7 +246,7 @@ fn balances_after_every_fault(encoding: &str) {
     }
     // Not yet at rest, and the destination down: what is not delivered stays on disk, and is found by the next start.
     destination.set(Mood::Unavailable);
-    for id in 280..300 {
+    for id in next.by_ref().take(20) {
         answered += u64::from(send_log(weir.address, id));
     }
     let before = within(PATIENCE, "numbers come to rest", || {
@@ -317,7 +258,11 @@ fn balances_after_every_fault(encoding: &str) {
         names.iter().all(|name| sum(&one, name) == sum(&two, name)).then_some(two)
     });
     assert!(carried >= 20, "the reload was met with {carried} items waiting");
-    let left = books(&before, answered, carried);
+    for reason in ["connection", "timeout", "unavailable", "throttled"] {
+        let retries = before.value("weir_exporter_retries", &[("reason", reason)]).unwrap_or(0.0);
+        assert!(retries > 0.0, "tried again after {reason}");
+    }
+    let left = books(&before, way.exporter(), answered, carried);
     assert!(left >= 20, "{left}");
     assert_eq!(weir.stop().code(), 0, "what is on disk is not lost");
 
@@ -330,9 +275,7 @@ fn balances_after_every_fault(encoding: &str) {
         (done >= left && sum(&metrics, "weir_queue_items") == 0).then_some(metrics)
     });
     assert_eq!(sum(&after, "weir_queue_replayed_items"), left);
-    assert_eq!(books(&after, 0, 0), 0);
-    let hits = *destination.hits.lock().unwrap();
-    assert!(hits.iter().all(|hits| *hits > 0), "every mood was met: {hits:?}");
+    assert_eq!(books(&after, way.exporter(), 0, 0), 0);
     assert_eq!(weir.stop().code(), 0);
 }
 
@@ -343,19 +286,19 @@ fn metrics(weir: &Weir) -> Exposition {
 
 /// Checks every account that telemetry tells of, and gives what is left in the queue. `carried` items were closed in one queue and found
 /// in the next by the same process.
-fn books(metrics: &Exposition, answered: u64, carried: u64) -> u64 {
+fn books(metrics: &Exposition, exporter: &str, answered: u64, carried: u64) -> u64 {
     let sum = |name: &str| sum(metrics, name);
     let of = |exporter: &str, name: &str| metrics.value(name, &[("exporter", exporter)]).unwrap_or(0.0) as u64;
     let accepted = sum("otelcol_receiver_accepted_log_records") + sum("otelcol_receiver_accepted_metric_points");
     assert_eq!(accepted, answered, "what was answered was accepted, and nothing else");
-    let refused = of("otlp_http", "otelcol_exporter_enqueue_failed_log_records")
-        + of("otlp_http", "otelcol_exporter_enqueue_failed_metric_points");
+    let refused = of(exporter, "otelcol_exporter_enqueue_failed_log_records")
+        + of(exporter, "otelcol_exporter_enqueue_failed_metric_points");
     let stored = sum("weir_queue_stored_items");
     assert_eq!(accepted, stored + refused, "received = stored + refused");
     let delivered =
-        of("otlp_http", "otelcol_exporter_sent_log_records") + of("otlp_http", "otelcol_exporter_sent_metric_points");
-    let failed = of("otlp_http", "otelcol_exporter_send_failed_log_records")
-        + of("otlp_http", "otelcol_exporter_send_failed_metric_points");
+        of(exporter, "otelcol_exporter_sent_log_records") + of(exporter, "otelcol_exporter_sent_metric_points");
+    let failed = of(exporter, "otelcol_exporter_send_failed_log_records")
+        + of(exporter, "otelcol_exporter_send_failed_metric_points");
     let left = sum("weir_queue_items");
     let damaged = sum("weir_queue_damaged_items") + sum("weir_queue_folded_items");
     let replayed = sum("weir_queue_replayed_items");
@@ -387,9 +330,9 @@ struct Ends {
 }
 
 /// The ends when nothing waits any more, which must balance.
-fn ends_at_rest(weir: &Weir) -> Ends {
+fn ends_at_rest(weir: &Weir, way: Way) -> Ends {
     let exporter =
-        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", "otlp_http")]).unwrap_or(0.0) as u64;
+        |metrics: &Exposition, name: &str| metrics.value(name, &[("exporter", way.exporter())]).unwrap_or(0.0) as u64;
     let after = within(PATIENCE, "the queue is empty", || {
         let metrics = metrics(weir);
         let waits = exporter(&metrics, "otelcol_exporter_queue_size");
@@ -412,7 +355,7 @@ fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloade
     const SENDERS: u64 = 8;
     const EACH: u64 = 40;
     let folder = tempfile::tempdir().unwrap();
-    let destination = Destination::start();
+    let destination = Destination::http();
     destination.set(Mood::Slow);
     // One is sent, two wait, and there is no room for what eight send.
     let yaml = config(folder.path(), destination.address, "")
@@ -436,7 +379,7 @@ fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloade
         Some(weir.stderr().matches("Config updated, restart service").count()).filter(|count| *count > 0)
     });
     assert_eq!(reloads, 1);
-    let Ends { refused, sent, failed, full, .. } = ends_at_rest(&weir);
+    let Ends { refused, sent, failed, full, .. } = ends_at_rest(&weir, Way::Protobuf);
     assert!(full > 0, "the inbox was met full");
     assert_eq!(
         (sent, refused),
@@ -451,14 +394,22 @@ fn the_books_of_a_queue_in_memory_balance_when_it_is_full_and_when_it_is_reloade
 
 #[test]
 fn the_books_of_a_queue_in_memory_balance_after_every_kind_of_fault() {
+    balances_in_memory(Way::Protobuf);
+}
+
+#[test]
+fn the_books_of_a_queue_in_memory_balance_over_grpc_as_well() {
+    balances_in_memory(Way::Grpc);
+}
+
+fn balances_in_memory(way: Way) {
     const SENDERS: u64 = 8;
-    // Partial success is told per request, not per sender: the books of a queue on disk have it.
-    const FAULTS: [Mood; 5] = [Mood::Slow, Mood::Unavailable, Mood::Refuses, Mood::BreaksOff, Mood::Throttles];
     let folder = tempfile::tempdir().unwrap();
-    let destination = Destination::start();
-    let yaml = config(folder.path(), destination.address, "")
-        .replace("storage: file_storage, queue_size: 8MiB", "queue_size: 4, num_consumers: 2");
-    let weir = start(&yaml);
+    let destination = way.destination();
+    let memory = format!("queue_size: 4, num_consumers: {CONSUMERS}");
+    let yaml =
+        config(folder.path(), destination.address, "").replace("storage: file_storage, queue_size: 8MiB", &memory);
+    let weir = start(&way.speak(&yaml));
     let (address, finish) = (weir.address, Arc::new(AtomicU8::new(0)));
     let sending: Vec<_> = (0..SENDERS)
         .map(|sender| {
@@ -471,17 +422,18 @@ fn the_books_of_a_queue_in_memory_balance_after_every_kind_of_fault() {
             std::thread::spawn(send)
         })
         .collect();
-    for fault in FAULTS.into_iter().cycle().take(2 * FAULTS.len()) {
-        let before = destination.hits.lock().unwrap()[fault as usize];
+    // Partial success is told per request, not per sender: the books of a queue on disk have it.
+    for fault in MOODS.into_iter().filter(|mood| *mood != Mood::TakesInPart) {
         destination.set(fault);
-        within(PATIENCE, "the fault is met", || {
-            (destination.hits.lock().unwrap()[fault as usize] > before + 1).then_some(())
+        let before = met(&destination, &weir, fault);
+        within(PATIENCE, &format!("the destination is met {fault:?}"), || {
+            (met(&destination, &weir, fault) > before + 1).then_some(())
         });
     }
     destination.set(Mood::Well);
     finish.store(1, Ordering::SeqCst);
     let told: Vec<(u64, bool)> = sending.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
-    let Ends { accepted, sent, failed, .. } = ends_at_rest(&weir);
+    let Ends { accepted, sent, failed, .. } = ends_at_rest(&weir, way);
     assert!(failed > 0, "the destination refused some for good");
     assert_eq!(accepted, told.len() as u64, "what was sent was accepted");
     let answered: BTreeSet<u64> = told.iter().filter(|(_, taken)| *taken).map(|(id, _)| *id).collect();
