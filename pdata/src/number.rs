@@ -118,6 +118,7 @@ impl PointValue {
 
     /// Bytes on the heap, for budgets.
     #[must_use]
+    #[inline]
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Int(_) | Self::Double(_) => 0,

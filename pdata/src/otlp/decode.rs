@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::attributes::{self, RawOrigin};
 use super::histograms;
-use super::memo::{Memo, WireHash, WireHasher, WireId};
+use super::memo::Memo;
 use super::points::{Draft, Shape, Told, exemplar, number_field, prometheus_type};
 use super::room::Room;
 use super::wire::{Fields, Malformed};
+use super::wire_id::{WireHash, WireHasher, WireId};
 use crate::series::Identity;
 use crate::{
     AttributesBuilder, Exemplar, Hint, Kind, Metric, Metrics, Origin, Point, PointFlags, PointValue, SeriesId,

@@ -15,6 +15,7 @@ mod reply;
 mod room;
 mod traces;
 mod wire;
+mod wire_id;
 
 pub use decode::{Decoded, MetricsDecoder};
 pub use encode::MetricsEncoder;

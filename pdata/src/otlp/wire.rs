@@ -138,11 +138,15 @@ impl<'a> Fields<'a> {
 
     #[inline]
     fn varint(&mut self) -> Read<u64> {
-        // Nearly all tags and lengths are one byte.
+        // Nearly all tags and lengths are one byte; the length of a point with attributes is two.
         match self.rest {
             [byte, rest @ ..] if *byte < 0x80 => {
                 self.rest = rest;
                 Ok(u64::from(*byte))
+            }
+            [low, high, rest @ ..] if *high < 0x80 => {
+                self.rest = rest;
+                Ok(u64::from(*low & 0x7f) | u64::from(*high) << 7)
             }
             _ => self.long_varint(),
         }
