@@ -2,6 +2,11 @@
 //!
 //! A body is pushed in piece by piece. What comes out is held to a cap of its own, because a thousand bytes may stand behind each
 //! one that came; its memory is asked of the [`Budget`](crate::Budget) before it is there.
+//!
+//! What unpacks like a bomb is not kept but counted, up to the cap: memory that is new to the process cost more than the unpacking. When
+//! it turns out to be none it is unpacked once more from the few bytes that came.
+
+mod capped;
 
 use std::io::{self, Write};
 
@@ -9,10 +14,11 @@ use flate2::write::MultiGzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
 use http::{HeaderMap, header};
 use zstd::stream::raw::{InBuffer, Operation as _, OutBuffer};
-use zstd::zstd_safe::DParameter;
+use zstd::zstd_safe::{DParameter, get_frame_content_size};
 
 use crate::budget::Permit;
 use crate::fault::Refusal;
+use capped::{Capped, RATIO, SUSPECT};
 
 /// How a body is packed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +35,12 @@ pub enum Coding {
 }
 
 /// Unpacks one body.
-pub struct Unpacker(Stage);
+pub struct Unpacker {
+    coding: Coding,
+    stage: Stage,
+    /// All that came, while the body may be a bomb: at most a [`RATIO`]th of the cap.
+    packed: Option<Vec<u8>>,
+}
 
 enum Stage {
     Identity(Capped),
@@ -50,6 +61,7 @@ struct Unzstd {
     out: Capped,
     /// Whether a frame has begun and not ended.
     inside: bool,
+    begun: bool,
 }
 
 /// Why a body cannot be unpacked.
@@ -66,18 +78,10 @@ pub enum Unpackable {
     Broken,
 }
 
-/// Bytes that came out, up to a cap.
-struct Capped {
-    bytes: Vec<u8>,
-    limit: usize,
-    permit: Permit,
-    failed: Option<Unpackable>,
-}
-
 /// The largest window of zstd that is unpacked, 8 MiB: what RFC 8878 asks of every decoder, and as much memory.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// Room made at once for what comes out.
-const PIECE: usize = 64 << 10;
+/// What is packed is taken in steps, so that a bomb is known before it has come to its end in one.
+const STEP: usize = 16 << 10;
 
 impl Coding {
     /// All that is understood, for `Accept-Encoding`.
@@ -111,22 +115,13 @@ impl Unpacker {
     /// once.
     #[must_use]
     pub fn new(coding: Coding, limit: usize, permit: Permit, expected: Option<usize>) -> Self {
-        let mut out = Capped { bytes: Vec::new(), limit, permit, failed: None };
-        Self(match coding {
-            Coding::Identity => {
-                // A refusal is told with the first byte.
-                let reserved = out.reserve(expected.unwrap_or(0).min(limit));
-                out.failed = reserved.err();
-                Stage::Identity(out)
-            }
-            Coding::Gzip => Stage::Gzip(Box::new(MultiGzDecoder::new(out))),
-            Coding::Deflate => Stage::Deflate(Box::new(Inflate { inflate: Decompress::new(true), out, ended: false })),
-            Coding::Zstd => match decoder() {
-                Ok(decoder) => Stage::Zstd(Box::new(Unzstd { decoder, out, inside: false })),
-                // Only when there is no memory for it.
-                Err(_) => Stage::Identity(Capped { failed: Some(Unpackable::Broken), ..out }),
-            },
-        })
+        let mut out = Capped::new(limit, permit);
+        if coding == Coding::Identity {
+            // A refusal is told with the first byte.
+            out.expect(expected.unwrap_or(0).min(limit));
+        }
+        let packed = (coding != Coding::Identity && limit > SUSPECT).then(Vec::new);
+        Self { coding, stage: Stage::new(coding, out), packed }
     }
 
     /// Takes the next piece of the body.
@@ -134,13 +129,32 @@ impl Unpacker {
     /// # Errors
     /// Why the body is not taken; it is of no use after that.
     pub fn push(&mut self, piece: &[u8]) -> Result<(), Unpackable> {
-        let pushed = match &mut self.0 {
-            Stage::Identity(out) => out.append(piece),
-            Stage::Gzip(gzip) => gzip.write_all(piece),
-            Stage::Deflate(deflate) => deflate.push(piece),
-            Stage::Zstd(zstd) => zstd.push(piece),
-        };
+        let pushed = piece.chunks(STEP).try_for_each(|step| self.step(step));
         pushed.map_err(|_| self.why())
+    }
+
+    fn step(&mut self, step: &[u8]) -> io::Result<()> {
+        let Some(packed) = &mut self.packed else { return self.stage.push(step) };
+        let (all, out) = (packed.len() + step.len(), self.stage.out());
+        if all > out.limit / RATIO {
+            // Whatever comes now, the whole is no bomb.
+            self.keep()?;
+            return self.stage.push(step);
+        }
+        out.fed(all)?;
+        packed.extend_from_slice(step);
+        self.stage.push(step)
+    }
+
+    /// Has what came so far in memory, if it was only counted, and keeps what comes.
+    fn keep(&mut self) -> io::Result<()> {
+        let Some(packed) = self.packed.take() else { return Ok(()) };
+        if self.stage.out().keep()? {
+            let out = self.stage.out().renew();
+            self.stage = Stage::new(self.coding, out);
+            self.stage.push(&packed)?;
+        }
+        Ok(())
     }
 
     /// All that came out, and the permit for it.
@@ -148,34 +162,63 @@ impl Unpacker {
     /// # Errors
     /// When the body ends before its coding does.
     pub fn finish(mut self) -> Result<(Vec<u8>, Permit), Unpackable> {
-        let finished = match &mut self.0 {
-            Stage::Identity(out) => out.append(&[]),
-            Stage::Gzip(gzip) => gzip.try_finish(),
-            // A body without a byte is none, packed or not.
-            Stage::Deflate(deflate) if !deflate.ended && deflate.inflate.total_in() > 0 => {
-                Err(io::ErrorKind::UnexpectedEof.into())
-            }
-            Stage::Zstd(zstd) if zstd.inside => Err(io::ErrorKind::UnexpectedEof.into()),
-            Stage::Deflate(_) | Stage::Zstd(_) => Ok(()),
-        };
-        if finished.is_err() {
+        if self.keep().and_then(|()| self.stage.finish()).is_err() {
             return Err(self.why());
         }
-        let out = self.out();
-        Ok((std::mem::take(&mut out.bytes), std::mem::replace(&mut out.permit, Permit::none())))
-    }
-
-    fn out(&mut self) -> &mut Capped {
-        match &mut self.0 {
-            Stage::Identity(out) => out,
-            Stage::Gzip(gzip) => gzip.get_mut(),
-            Stage::Deflate(deflate) => &mut deflate.out,
-            Stage::Zstd(zstd) => &mut zstd.out,
-        }
+        Ok(self.stage.out().take())
     }
 
     fn why(&mut self) -> Unpackable {
-        self.out().failed.take().unwrap_or(Unpackable::Broken)
+        self.stage.out().failed.take().unwrap_or(Unpackable::Broken)
+    }
+}
+
+impl Stage {
+    fn new(coding: Coding, mut out: Capped) -> Self {
+        match coding {
+            Coding::Identity => Self::Identity(out),
+            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(out))),
+            Coding::Deflate => Self::Deflate(Box::new(Inflate { inflate: Decompress::new(true), out, ended: false })),
+            Coding::Zstd => match decoder() {
+                Ok(decoder) => Self::Zstd(Box::new(Unzstd { decoder, out, inside: false, begun: false })),
+                // Only when there is no memory for it.
+                Err(_) => {
+                    out.failed = Some(Unpackable::Broken);
+                    Self::Identity(out)
+                }
+            },
+        }
+    }
+
+    fn push(&mut self, piece: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Identity(out) => out.append(piece),
+            Self::Gzip(gzip) => gzip.write_all(piece),
+            Self::Deflate(deflate) => deflate.push(piece),
+            Self::Zstd(zstd) => zstd.push(piece),
+        }
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Identity(out) => out.append(&[]),
+            Self::Gzip(gzip) => gzip.try_finish(),
+            // A body without a byte is none, packed or not.
+            Self::Deflate(deflate) if !deflate.ended && deflate.inflate.total_in() > 0 => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Self::Zstd(zstd) if zstd.inside => Err(io::ErrorKind::UnexpectedEof.into()),
+            Self::Deflate(_) | Self::Zstd(_) => Ok(()),
+        }
+    }
+
+    fn out(&mut self) -> &mut Capped {
+        match self {
+            Self::Identity(out) => out,
+            Self::Gzip(gzip) => gzip.get_mut(),
+            Self::Deflate(deflate) => &mut deflate.out,
+            Self::Zstd(zstd) => &mut zstd.out,
+        }
     }
 }
 
@@ -220,10 +263,16 @@ impl Inflate {
 
 impl Unzstd {
     fn push(&mut self, piece: &[u8]) -> io::Result<()> {
+        // Who says too much is believed: if it is a lie it is his own body that is refused.
+        if let (false, Ok(Some(size))) = (std::mem::replace(&mut self.begun, true), get_frame_content_size(piece))
+            && size > self.out.limit as u64
+        {
+            return Err(self.out.too_large());
+        }
         let mut input = InBuffer::around(piece);
         loop {
-            let length = self.out.bytes.len();
             self.out.make_room()?;
+            let length = self.out.bytes.len();
             let before = input.pos();
             let hint = {
                 let mut output = OutBuffer::around_pos(&mut self.out.bytes, length);
@@ -240,66 +289,6 @@ impl Unzstd {
                 return Ok(());
             }
         }
-    }
-}
-
-impl Capped {
-    /// Makes room for `total` bytes in all.
-    fn reserve(&mut self, total: usize) -> Result<(), Unpackable> {
-        if total <= self.bytes.capacity() {
-            return Ok(());
-        }
-        // Doubling, as vectors do, and never further than a byte past the cap.
-        let capacity = total.max(self.bytes.capacity() * 2).min(self.limit + 1).max(total);
-        self.permit.resize(capacity).map_err(Unpackable::Busy)?;
-        self.bytes.reserve_exact(capacity - self.bytes.len());
-        Ok(())
-    }
-
-    /// Makes room for the next piece, and for one byte past the cap at most.
-    fn make_room(&mut self) -> io::Result<()> {
-        let total = (self.bytes.len() + PIECE).min(self.limit + 1);
-        self.reserve(total).map_err(|failed| self.fail(failed))
-    }
-
-    /// Whether the cap holds.
-    fn check(&mut self) -> io::Result<()> {
-        if self.bytes.len() > self.limit {
-            let limit = self.limit;
-            return Err(self.fail(Unpackable::TooLarge { limit }));
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, piece: &[u8]) -> io::Result<()> {
-        if self.failed.is_some() {
-            return Err(io::ErrorKind::Other.into());
-        }
-        let total = self.bytes.len() + piece.len();
-        if total > self.limit {
-            let limit = self.limit;
-            return Err(self.fail(Unpackable::TooLarge { limit }));
-        }
-        if let Err(failed) = self.reserve(total) {
-            return Err(self.fail(failed));
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(())
-    }
-
-    fn fail(&mut self, failed: Unpackable) -> io::Error {
-        self.failed = Some(failed);
-        io::ErrorKind::Other.into()
-    }
-}
-
-impl Write for Capped {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        self.append(piece).map(|()| piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

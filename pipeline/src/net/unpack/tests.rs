@@ -110,3 +110,50 @@ fn a_window_that_would_take_128_mib_is_refused() {
     let head = [0x28, 0xb5, 0x2f, 0xfd, 0x00, (27 - 10) << 3, 0x01, 0x00, 0x00];
     assert_eq!(unpack(Coding::Zstd, &head, 100, 1 << 20), Err(Unpackable::Broken));
 }
+
+const MIB: usize = 1 << 20;
+
+#[test]
+fn a_bomb_under_a_large_cap_is_counted_and_takes_little_memory() {
+    let plain = vec![0; 17 * MIB];
+    for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
+        let packed = pack(coding, &plain);
+        for piece in [1_000, packed.len()] {
+            let (budget, mut most) = (Budget::new(1 << 30), 0);
+            let mut unpacker = Unpacker::new(coding, 16 * MIB, budget.take(0).unwrap(), None);
+            let refused = packed.chunks(piece).try_for_each(|piece| {
+                let pushed = unpacker.push(piece);
+                most = most.max(budget.used());
+                pushed
+            });
+            assert_eq!(refused, Err(Unpackable::TooLarge { limit: 16 * MIB }), "{coding:?}");
+            assert!(most < 10 * MIB, "{coding:?} in pieces of {piece} holds {most}");
+        }
+    }
+}
+
+#[test]
+fn what_looks_like_a_bomb_and_is_none_comes_out_whole() {
+    let zeros = vec![0; 5 * MIB];
+    let noise: Vec<u8> = (0..MIB as u64).map(|at| (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as u8).collect();
+    // It stays suspect to its end; it is cleared on the way; it is that only later.
+    for plain in [zeros.clone(), [&zeros[..], &noise].concat(), [&noise[..], &zeros].concat()] {
+        for coding in [Coding::Gzip, Coding::Deflate, Coding::Zstd] {
+            let packed = pack(coding, &plain);
+            let unpacked = unpack(coding, &packed, 5_000, 64 * MIB).unwrap();
+            assert!(unpacked == plain, "{coding:?}");
+            unpack(coding, &packed[..packed.len() - 1], 5_000, 64 * MIB).expect_err("cut short");
+            let refused = unpack(coding, &packed, 5_000, plain.len() - 1);
+            assert_eq!(refused, Err(Unpackable::TooLarge { limit: plain.len() - 1 }));
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_says_more_than_the_cap_is_refused_at_once() {
+    let packed = zstd::bulk::compress(&vec![0; 8 * MIB], 1).unwrap();
+    let budget = Budget::new(1 << 30);
+    let mut unpacker = Unpacker::new(Coding::Zstd, MIB, budget.take(0).unwrap(), None);
+    assert_eq!(unpacker.push(&packed[..20]), Err(Unpackable::TooLarge { limit: MIB }));
+    assert_eq!(budget.used(), 0);
+}
