@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 
 use tokio::time::Instant;
 
@@ -33,15 +34,20 @@ impl Lane {
     /// # Errors
     /// When a processor panics: the batch in hand counts as lost, and the lane cannot trust its processors any more.
     pub async fn run(mut self) -> Result<(), Fault> {
+        // One timer for all batches: it is set anew only when a processor wants to be woken at another time.
+        let mut alarm = pin!(tokio::time::sleep_until(Instant::now()));
         loop {
             let wake_at = self.wake_at();
+            if let Some(at) = wake_at.filter(|at| *at != alarm.deadline()) {
+                alarm.as_mut().reset(at);
+            }
             tokio::select! {
                 // Both arms are safe to drop: `next` takes a batch only when it returns it.
                 batch = self.inbox.next() => match batch {
                     Some(batch) => self.guard(|lane| lane.pass(0, batch))?,
                     None => break,
                 },
-                () = sleep_until(wake_at) => self.guard(Self::wake)?,
+                () = alarm.as_mut(), if wake_at.is_some() => self.guard(Self::wake)?,
             }
             self.send().await;
         }
@@ -106,13 +112,6 @@ fn pass(processors: &mut [Box<dyn Processor>], batch: Batch, out: &mut dyn FnMut
     match processors.split_first_mut() {
         Some((first, rest)) => first.process(batch, &mut |batch| pass(rest, batch, out)),
         None => out(batch),
-    }
-}
-
-async fn sleep_until(at: Option<Instant>) {
-    match at {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
     }
 }
 
