@@ -236,7 +236,7 @@ impl<'d, C: ?Sized> Shelf<'d, C> {
         let sections = used.filter_map(|reference| self.sections.get(&reference.id));
         let held = |(section, plan): &Shelved<'_, C>| {
             let claims = plan.as_ref().map(|plan| plan.claims()).unwrap_or_default();
-            let held = |claim| Held { claim, place: claim_place(section), path: section.path().to_owned() };
+            let held = |claim| Held { place: claim_place(section, &claim), claim, path: section.path().to_owned() };
             claims.into_iter().map(held).collect::<Vec<_>>()
         };
         sections.flat_map(held).collect()
@@ -298,10 +298,14 @@ impl Held {
     }
 }
 
-/// Where a claim most likely stands: the key that names an address or a folder, else the section.
-fn claim_place(section: &Section) -> Place {
+/// Where a claim most likely stands: the address as it is written, the key that names an address or a folder, else the section.
+fn claim_place(section: &Section, claim: &Claim) -> Place {
+    let written = match claim {
+        Claim::Listen(address) => section.place_of_text(address),
+        Claim::Path(_) => None,
+    };
     let key = ["endpoint", "path", "directory"].into_iter().find(|key| section.has(key));
-    section.place(key.unwrap_or(""))
+    written.unwrap_or_else(|| section.place(key.unwrap_or("")))
 }
 
 fn compare_claims(held: &[Held], problems: &mut Problems) {

@@ -99,6 +99,15 @@ impl Node {
         }
     }
 
+    /// The first scalar with this text, itself or below.
+    pub(crate) fn find(&self, wanted: &str) -> Option<&Self> {
+        match &self.value {
+            Value::Map(map) => map.iter().find_map(|entry| entry.node.find(wanted)),
+            Value::List(items) => items.iter().find_map(|item| item.find(wanted)),
+            _ => (self.text() == Some(wanted)).then_some(self),
+        }
+    }
+
     /// The name of the node's type in the Collector's messages.
     pub(crate) fn type_name(&self) -> &'static str {
         match &self.value {

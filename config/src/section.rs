@@ -99,6 +99,11 @@ impl Section {
         self.place_of(self.nearest(path))
     }
 
+    /// Where a value with this text stands, the first of several; nothing when none is written.
+    pub fn place_of_text(&self, text: &str) -> Option<Place> {
+        self.node.find(text).map(|node| self.place_of(node))
+    }
+
     /// Whether a key is written at all; null counts as written.
     pub fn has(&self, path: &str) -> bool {
         self.walk(path).is_ok()

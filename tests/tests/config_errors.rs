@@ -178,6 +178,72 @@ fn mistakes_of_the_whole_are_found_by_validate() {
     }
 }
 
+/// Mistakes with OTLP, in a file whose fourth line is the receiver and whose sixth the exporter: both, and all that is told.
+const OTLP_MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "{protocols: {grpc: {endpoint: '127.0.0.1:14317'}, http: {endpoint: '127.0.0.1:14318'}}}",
+        "prometheus: {endpoint: '127.0.0.1:14318'}",
+        "weir.yaml:6:26: error: exporters::prometheus: the address 127.0.0.1:14318 is held by receivers::otlp already
+ 6 |   prometheus: {endpoint: '127.0.0.1:14318'}
+   |                          ^
+   = first held here at weir.yaml:4:86
+   = path: exporters::prometheus
+   = help: only one component may hold it: change one of them
+",
+    ),
+    (
+        "{protocols: {http: {endpoint: '127.0.0.1:0'}}}",
+        "otlp_http: {endpoint: 'http://x:1', compression: snappy}",
+        "weir.yaml:6:52: error: 'compression' has unknown value \"snappy\" (valid values: [gzip zstd none])
+ 6 |   otlp_http: {endpoint: 'http://x:1', compression: snappy}
+   |                                                    ^
+   = path: exporters::otlp_http::compression
+",
+    ),
+    (
+        "{protocols: {http: {endpoint: '127.0.0.1:0'}}}",
+        "otlp_http: {endpoint: 'x:1'}",
+        "weir.yaml:6:25: error: \"endpoint\" must be a URL with a scheme
+ 6 |   otlp_http: {endpoint: 'x:1'}
+   |                         ^
+   = path: exporters::otlp_http::endpoint
+   = help: write it as in http://localhost:4318 or https://otlp.example.com
+",
+    ),
+    (
+        "{protocols: {http: {endpoint: '127.0.0.1:0'}}}",
+        "otlp_grpc: {endpoint: x}",
+        "weir.yaml:6:25: error: address x: missing port in address
+ 6 |   otlp_grpc: {endpoint: x}
+   |                         ^
+   = path: exporters::otlp_grpc::endpoint
+   = help: write host:port, as in localhost:4317 or otlp.example.com:4317
+",
+    ),
+];
+
+#[test]
+fn mistakes_with_otlp_are_told_where_they_stand_and_how_it_would_be_right() {
+    for (receiver, exporter, expected) in OTLP_MISTAKES {
+        let kind = exporter.split_once(':').expect("a kind and its section").0;
+        let yaml = format!(
+            "service:
+  telemetry: {{metrics: {{level: none}}}}
+  pipelines: {{metrics: {{receivers: [otlp], exporters: [{kind}]}}}}
+receivers: {{otlp: {receiver}}}
+exporters:
+  {exporter}
+"
+        );
+        let home = tempfile::tempdir_in(repository::target()).expect("target/ is writable");
+        let config = home.path().join("weir.yaml");
+        std::fs::write(&config, yaml).expect("target/ is writable");
+        let config = config.display().to_string();
+        let told = Weir::command(&["validate", "--config", &config], &[]).stderr;
+        assert_eq!(told.replace(&config, "weir.yaml"), *expected);
+    }
+}
+
 /// Mistakes with folders for state: what is done to the folder `S` beforehand, the directories of two storages, and the one error that
 /// is told.
 type StateMistake = (fn(&Path), [&'static str; 2], &'static str);

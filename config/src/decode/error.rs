@@ -69,7 +69,7 @@ impl Kind {
             Kind::Range(expected) => format!("overflows {}", go_name(expected)),
             Kind::MissingField(field) => format!("has no key '{field}'"),
             Kind::UnknownVariant { expected } => {
-                format!("has an unknown value (valid values: [{}])", expected.join(" "))
+                format!("has an unknown value (valid values: [{}])", words(expected))
             }
             Kind::KeepDefault | Kind::Told => "has no value".to_owned(),
         }
@@ -85,7 +85,7 @@ impl Spot {
             Kind::Type(expected) => format!("expected type '{expected}', got unconvertible type '{}'", self.found),
             Kind::Range(expected) => format!("cannot parse value, {shown} overflows {}", go_name(expected)),
             Kind::UnknownVariant { expected } if self.value.is_some() => {
-                format!("has unknown value \"{shown}\" (valid values: [{}])", expected.join(" "))
+                format!("has unknown value \"{shown}\" (valid values: [{}])", words(expected))
             }
             // Only words of the type itself may hold the value.
             Kind::Custom(text) if self.secret => redact::message(text, value),
@@ -108,11 +108,17 @@ impl Spot {
             Kind::Type("bool") if self.found == "string" => Some("write true or false".to_owned()),
             Kind::MissingField(field) => Some(format!("add `{field}:`")),
             Kind::UnknownVariant { expected } if !self.secret => {
-                suggest::nearest(value, expected.iter().copied()).map(|word| format!("did you mean `{word}`?"))
+                suggest::nearest(value, expected.iter().copied().filter(|word| !word.is_empty()))
+                    .map(|word| format!("did you mean `{word}`?"))
             }
             _ => None,
         }
     }
+}
+
+/// What may be written. That an empty text may stand for one of the words need not be said.
+fn words(expected: &[&str]) -> String {
+    expected.iter().filter(|word| !word.is_empty()).copied().collect::<Vec<_>>().join(" ")
 }
 
 impl serde::de::Error for Error {

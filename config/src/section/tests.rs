@@ -20,6 +20,14 @@ fn a_path_finds_its_value_or_the_nearest_one_above() {
 }
 
 #[test]
+fn a_text_finds_the_value_that_is_written_so() {
+    let section = Section::from_yaml("sql_query", TEXT).unwrap();
+    assert_eq!(section.place_of_text("5s").map(at), Some((4, 14)));
+    assert_eq!(section.place_of_text("c").map(at), Some((5, 28)));
+    assert_eq!(section.place_of_text("labels"), None, "a key is no value");
+}
+
+#[test]
 fn null_counts_as_written() {
     let section = Section::from_yaml("sql_query", TEXT).unwrap();
     assert!(section.has("empty") && section.has("queries[1].sql") && section.has(""));

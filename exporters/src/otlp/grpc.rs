@@ -213,7 +213,9 @@ const IDLE: Span = Span::from_secs(30 * 60);
 
 impl Config {
     fn endpoint(&self, section: &Section) -> Result<(Endpoint, Uri), Problems> {
-        let endpoint: Endpoint = self.endpoint.parse().map_err(|what: String| section.error("endpoint", what))?;
+        let endpoint: Endpoint = self.endpoint.parse().map_err(|what: String| {
+            section.error("endpoint", what).with_help("write host:port, as in localhost:4317 or otlp.example.com:4317")
+        })?;
         if let Some(problem) = guarded(section, "endpoint", &endpoint.host, self.allow_link_local) {
             return Err(problem.into());
         }

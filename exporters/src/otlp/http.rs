@@ -289,11 +289,13 @@ impl Config {
 
     fn address(&self, section: &Section, key: &str, text: &str) -> Result<Uri, Problem> {
         let wrong = |what: &str| section.error(key, format!("{key:?} {what}"));
-        let uri: Uri = text.parse().map_err(|_| wrong("is no URL"))?;
         let example = "write it as in http://localhost:4318 or https://otlp.example.com";
-        let Some(authority) = uri.authority() else {
-            return Err(wrong("must be a URL with a scheme").with_help(example));
-        };
+        let no_scheme = || wrong("must be a URL with a scheme").with_help(example);
+        let uri: Uri = text.parse().map_err(|_| match text.contains("://") {
+            true => wrong("is no URL").with_help(example),
+            false => no_scheme(),
+        })?;
+        let authority = uri.authority().ok_or_else(no_scheme)?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(wrong("must begin with http:// or https://").with_help(example));
         }

@@ -35,7 +35,11 @@ fn grpc_with(yaml: &str) -> Vec<String> {
 #[test]
 fn an_http_endpoint_is_a_url() {
     assert_eq!(told(http("")), ["otlp_http::endpoint: at least one endpoint must be specified"]);
-    assert_eq!(told(http("endpoint: localhost:4318")), ["otlp_http::endpoint: \"endpoint\" is no URL"]);
+    assert_eq!(
+        told(http("endpoint: localhost:4318")),
+        ["otlp_http::endpoint: \"endpoint\" must be a URL with a scheme"]
+    );
+    assert_eq!(told(http("endpoint: 'http://a b'")), ["otlp_http::endpoint: \"endpoint\" is no URL"]);
     assert_eq!(
         told(http("endpoint: ftp://a/")),
         ["otlp_http::endpoint: \"endpoint\" must begin with http:// or https://"]
