@@ -20,6 +20,7 @@ pub(super) enum Table {
     Value = b'V',
     Cursor = b'C',
     Spool = b'R',
+    Young = b'Y',
 }
 
 /// What series of one metric and one set of keys share, so that a row per series says only its values.
@@ -71,6 +72,7 @@ pub(super) fn open<'a>(row: &'a [u8], key: &Seed) -> Option<(Table, u64, Reader<
         b'V' => Table::Value,
         b'C' => Table::Cursor,
         b'R' => Table::Spool,
+        b'Y' => Table::Young,
         _ => return None,
     };
     let mut reader = Reader(rest);

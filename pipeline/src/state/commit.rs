@@ -10,6 +10,7 @@ use super::codec::Family;
 use super::entry::{Change, Committed, Cursor, Entry, Place};
 use super::error::Trouble;
 use super::held::{Class, Held};
+use super::ids::Ids;
 use super::image::{Image, SharedImage};
 use super::store::{Books, Repeated, Store};
 use crate::fault::Refusal;
@@ -22,8 +23,8 @@ pub(super) struct Committer {
     pub(super) table: Arc<SeriesTable>,
     pub(super) max_series: usize,
     pub(super) books: Books,
+    pub(super) ids: Ids,
     families: HashMap<Vec<u8>, u32>,
-    sweep: Option<Sweep>,
     draft: Draft,
 }
 
@@ -56,7 +57,6 @@ struct Draft {
     born_at: HashMap<Fingerprint, u32>,
     families: Vec<(Vec<u8>, Family)>,
     cursors: Vec<(u64, Cursor)>,
-    sweep: Option<Sweep>,
     tallied: Tallied,
 }
 
@@ -68,21 +68,10 @@ struct Born {
     family: u32,
 }
 
-/// A pass over all ids, in steps.
-#[derive(Clone, Debug)]
-struct Sweep {
-    from: Vec<u8>,
-    floor: u64,
-}
-
 /// Overflow series that may stand past the bound: one per metric and resource in practice.
 const OVERFLOW_MAX: usize = 1024;
 /// Packed attributes of one series at most; longer ones count as overflow, so that a hostile field cannot fill the disk.
 const ATTRIBUTES_BYTES_MAX: usize = 8 << 10;
-/// Ids that one step of the sweep looks at: so many for each new one and so many besides, and more when nobody waits.
-const SWEEP_PER_NEW: usize = 16;
-const SWEEP_AT_LEAST: usize = 256;
-const SWEEP_ALONE: usize = 4096;
 
 impl Committer {
     pub(super) fn new(
@@ -91,6 +80,7 @@ impl Committer {
         table: Arc<SeriesTable>,
         max_series: usize,
         books: Books,
+        ids: Ids,
     ) -> Self {
         let mut families = HashMap::new();
         for (number, family) in read(&image).families().iter().enumerate() {
@@ -99,7 +89,7 @@ impl Committer {
             families.insert(bytes, u32::try_from(number).expect("families are fewer than series"));
         }
         let draft = Draft::default();
-        Self { image, seed, table, max_series, books, families, sweep: None, draft }
+        Self { image, seed, table, max_series, books, ids, families, draft }
     }
 
     /// Writes a group and shows it. On an error nothing of it shows, and the connection must not be used again.
@@ -114,17 +104,17 @@ impl Committer {
         outcomes: &mut Vec<Result<Committed, Refusal>>,
     ) -> Result<Tallied, Trouble> {
         outcomes.clear();
-        self.draft.clear();
+        self.forgo();
         let mut books = self.books.clone();
         books.commit += 1;
         books.window.advance(moment.wall, moment.now);
         store.begin()?;
-        let mut ids = store.ids()?;
+        let mut tree = store.tree()?;
         for entry in entries {
-            outcomes.push(self.enter(store, &mut ids, &mut books, entry, moment.wall)?);
+            outcomes.push(self.enter(store, &mut tree, &mut books, entry, moment.wall)?);
         }
-        drop(ids);
-        self.sweep_some(store, &mut books)?;
+        drop(tree);
+        self.draft.tallied.forgotten = self.ids.tend(store, &mut books)?;
         self.write(store, &mut books)?;
         self.draft.books = Some(books);
         store.commit()?;
@@ -138,7 +128,7 @@ impl Committer {
     /// Damage, when the disk holds neither the group nor what was before it.
     pub(super) fn reconcile(&mut self, on_disk: &Books) -> Result<(), Trouble> {
         if on_disk.commit == self.books.commit {
-            self.draft.clear();
+            self.forgo();
             return Ok(());
         }
         if self.draft.books.as_ref().is_some_and(|books| books.commit == on_disk.commit) {
@@ -153,22 +143,28 @@ impl Committer {
         self.books.window.advance(wall, now);
     }
 
-    /// Whether ids are being swept, or should be.
-    pub(super) fn wants_sweep(&self) -> bool {
-        self.sweep.is_some() || self.books.window.is_due()
+    /// Whether ids are being merged or swept, or should be.
+    pub(super) fn wants_tending(&self) -> bool {
+        self.ids.want_tending(&self.books.window)
     }
 
     /// Takes the ids' numbers as they are after the file was rebuilt.
     pub(super) fn rebuilt(&mut self, books: Books) {
         self.books = books;
-        self.sweep = None;
+        self.ids.rebuilt();
         self.draft.clear();
+    }
+
+    /// Lets go of a group that is not on disk.
+    fn forgo(&mut self) {
+        self.draft.clear();
+        self.ids.drop_draft();
     }
 
     fn enter(
         &mut self,
         store: &Store,
-        ids: &mut Repeated<'_>,
+        tree: &mut Repeated<'_>,
         books: &mut Books,
         entry: &Entry,
         wall: UnixNanos,
@@ -182,7 +178,7 @@ impl Committer {
                 return Ok(Ok(Committed::TooOld));
             }
             let stamp = books.window.stamp(entry.signed, wall);
-            if !ids.remember(id.0, stamp)? {
+            if !self.ids.remember(tree, id.0, stamp)? {
                 self.draft.tallied.duplicates += 1;
                 return Ok(Ok(Committed::Duplicate));
             }
@@ -308,33 +304,10 @@ impl Committer {
         u32::try_from(image.families().len() + at).expect("families are fewer than series")
     }
 
-    /// One step of a pass over all ids, when one is due.
-    fn sweep_some(&mut self, store: &Store, books: &mut Books) -> Result<(), Trouble> {
-        self.draft.sweep = self.sweep.clone();
-        if self.draft.sweep.is_none() && books.window.is_due() {
-            self.draft.sweep = Some(Sweep { from: Vec::new(), floor: books.window.floor() });
-        }
-        let Some(sweep) = &mut self.draft.sweep else { return Ok(()) };
-        let rows = match usize::try_from(self.draft.tallied.new).unwrap_or_default() {
-            0 => SWEEP_ALONE,
-            new => SWEEP_AT_LEAST + SWEEP_PER_NEW * new,
-        };
-        let swept = store.sweep(&sweep.from, sweep.floor, rows)?;
-        swept.forgotten.iter().for_each(|stamp| books.window.forget(*stamp));
-        self.draft.tallied.forgotten = swept.forgotten.len() as u64;
-        match swept.reached {
-            Some(reached) => sweep.from = reached,
-            None => {
-                books.window.swept(sweep.floor);
-                self.draft.sweep = None;
-            }
-        }
-        Ok(())
-    }
-
     fn write(&mut self, store: &Store, books: &mut Books) -> Result<(), Trouble> {
         let image = self.image.clone();
         let image = read(&image);
+        self.ids.write(store, books)?;
         for (at, (_, family)) in self.draft.families.iter().enumerate() {
             store.write_family((image.families().len() + at) as u64, family)?;
         }
@@ -383,7 +356,7 @@ impl Committer {
         }
         image.commit = books.commit;
         drop(image);
-        self.sweep = self.draft.sweep.take();
+        self.ids.keep(&books);
         self.books = books;
         let tallied = self.draft.tallied;
         self.draft.clear();
@@ -403,7 +376,6 @@ impl Draft {
         self.born_at.clear();
         self.families.clear();
         self.cursors.clear();
-        self.sweep = None;
         self.tallied = Tallied::default();
     }
 }

@@ -14,6 +14,7 @@ use super::entry::{Committed, Cursor, Entry, EventId, Place, Tracked};
 use super::error::Trouble;
 use super::files::Folder;
 use super::held::{Class, Standing};
+use super::ids::Ids;
 use super::image::{SharedImage, Snapshot};
 use super::load::{self, Beside, Loaded};
 use super::queue::{Queue, Reading};
@@ -39,6 +40,8 @@ pub struct LedgerOptions {
     pub window: Duration,
     /// Bytes that remembered ids may take, some 36 each; past it the window shortens. Default 256 MiB: seven million ids.
     pub max_bytes: u64,
+    /// New ids that are held in memory (some 50 bytes each), until they are put in order on disk. Default 32,768.
+    pub young_ids: usize,
     /// Series at most; past it sums and histograms count into one overflow series per metric, gauges nowhere. Default 100,000.
     pub max_series: usize,
     /// Entries that one commit may hold. Default 1,024.
@@ -88,6 +91,7 @@ impl Default for LedgerOptions {
             durability: Durability::Full,
             window: Duration::from_secs(96 * 3600),
             max_bytes: 256 << 20,
+            young_ids: 32_768,
             max_series: 100_000,
             group_entries: 1024,
             group_bytes: 4 << 20,
@@ -151,7 +155,8 @@ impl Ledger {
         let (tell, state) = watch::channel(State::Ready);
         let (seed, queue) = (store.key, Arc::new(Queue::new(options.queue_bytes)));
         let image = Arc::new(RwLock::new(loaded.image));
-        let committer = Committer::new(image.clone(), seed, table.clone(), options.max_series, loaded.books);
+        let ids = Ids::new(loaded.young, options.young_ids, options.max_bytes);
+        let committer = Committer::new(image.clone(), seed, table.clone(), options.max_series, loaded.books, ids);
         let worker = Worker {
             folder,
             options,

@@ -1,19 +1,21 @@
 //! From disk into memory: all of it is checked, and anything that is not whole is damage.
 
-use pdata::{Seed, UnixNanos};
+use pdata::{Fingerprint, Seed, UnixNanos};
 use rusqlite::Connection;
 
 use super::codec::{self, Family, Table};
 use super::error::Trouble;
 use super::held::Held;
 use super::image::{Cursors, Image, Values};
+use super::pages::{self, ID_CELL_BYTES};
 use super::store::{self, Books, Store, WindowLimits};
 
-/// What a database holds besides ids and the spool.
+/// What a database holds besides old ids and the spool.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) books: Books,
     pub(super) image: Image,
+    pub(super) young: Vec<(Fingerprint, u64)>,
 }
 
 /// A database of up to this many pages (4 MiB) is checked from end to end at start, some 10 ms; of a larger one ids and spooled
@@ -45,7 +47,8 @@ pub(super) fn load(store: &Store, limits: WindowLimits, beside: Beside) -> Resul
     load_series(store, &books, &mut image, beside)?;
     image.commit = books.commit;
     image.cursors = load_cursors(store, &books)?;
-    Ok(Loaded { books, image })
+    let young = load_young(store, &books)?;
+    Ok(Loaded { books, image, young })
 }
 
 /// Checks trees, ids and spooled records.
@@ -161,8 +164,33 @@ fn whole(table: &str, found: u64, expected: u64) -> Result<(), Trouble> {
 }
 
 /// A row of `series`: fingerprint, family, packed attribute values.
-pub(super) fn take_name(mut row: codec::Reader<'_>) -> Option<(pdata::Fingerprint, u32, &[u8])> {
+pub(super) fn take_name(mut row: codec::Reader<'_>) -> Option<(Fingerprint, u32, &[u8])> {
     Some((row.fingerprint()?, u32::try_from(row.varint()?).ok()?, row.0))
+}
+
+fn load_young(store: &Store, books: &Books) -> Result<Vec<(Fingerprint, u64)>, Trouble> {
+    let (mut young, mut next) = (Vec::new(), books.young.start);
+    if books.young.is_empty() {
+        // As in a ledger of version 1, which has no such table.
+        return Ok(young);
+    }
+    each(&store.connection, "SELECT id, row FROM young ORDER BY id", |id, row| {
+        let ids = codec::unseal(row, &store.key, Table::Young, next).and_then(|row| take_young(row.0));
+        let Some(ids) = ids.filter(|_| id == next) else {
+            return Err(Trouble::damage(format!("row {id} of young does not match its check")));
+        };
+        young.extend(ids);
+        next += 1;
+        Ok(())
+    })?;
+    whole("young", next, books.young.end)?;
+    Ok(young)
+}
+
+/// A row of `young`: ids with their stamps.
+fn take_young(row: &[u8]) -> Option<Vec<(Fingerprint, u64)>> {
+    let cells = row.chunks(ID_CELL_BYTES);
+    cells.map(|cell| pages::id_cell(cell, 0).map(|(key, stamp)| (store::seen_id(&key), stamp))).collect()
 }
 
 fn load_cursors(store: &Store, books: &Books) -> Result<Cursors, Trouble> {

@@ -19,6 +19,7 @@ mod entry;
 mod error;
 mod files;
 mod held;
+mod ids;
 mod image;
 mod ledger;
 mod load;

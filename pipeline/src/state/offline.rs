@@ -114,13 +114,14 @@ impl Offline {
                 findings.series = loaded.books.series;
                 findings.cursors = loaded.books.cursors;
                 findings.commits = loaded.books.commit;
+                findings.ids = self.young_alone(&loaded).unwrap_or_default();
             }
             Err(trouble) => findings.problems.push(trouble.to_string()),
         }
         if let Err(trouble) = load::check_all(&self.store) {
             findings.problems.push(trouble.to_string());
         }
-        findings.ids = self.count("SELECT count(*) FROM seen");
+        findings.ids += self.count("SELECT count(*) FROM seen");
         findings.spooled = self.count("SELECT count(*) FROM spool");
         findings.problems.dedup();
         Ok(findings)
@@ -155,6 +156,12 @@ impl Offline {
         let loaded = load::load(&self.store, ANY, Beside::Agent);
         connection.execute_batch("COMMIT")?;
         loaded
+    }
+
+    /// How many young ids are not among the old ones as well, on their way there.
+    fn young_alone(&self, loaded: &Loaded) -> Result<u64, Trouble> {
+        let mut tree = self.store.tree()?;
+        loaded.young.iter().try_fold(0, |alone, (id, _)| Ok(alone + u64::from(!tree.knows(*id)?)))
     }
 
     fn count(&self, sql: &str) -> u64 {

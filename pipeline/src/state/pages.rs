@@ -187,8 +187,18 @@ fn visit_id(page: &[u8], at: usize, visit: &mut impl FnMut(Piece<'_>)) -> bool {
     found.is_some()
 }
 
+/// Bytes of an id in a row of `young`.
+pub(super) const ID_CELL_BYTES: usize = 26;
+
+/// Writes an id as it stands in a cell of `seen`, so that it is found wherever it is, and by itself.
+pub(super) fn put_id(out: &mut Vec<u8>, id: &[u8; 16], stamp: u64) {
+    out.extend_from_slice(&[25, 3, 44, 5]);
+    out.extend_from_slice(id);
+    out.extend_from_slice(&store::seal_stamp(id, stamp).to_be_bytes()[2..]);
+}
+
 /// A cell of `seen`: payload length, then a record of a blob of 16 bytes and a whole number.
-fn id_cell(page: &[u8], at: usize) -> Option<([u8; 16], u64)> {
+pub(super) fn id_cell(page: &[u8], at: usize) -> Option<([u8; 16], u64)> {
     let cell = page.get(at..)?;
     let (head, rest) = cell.split_first_chunk::<4>()?;
     let [length, 3, 44, serial] = *head else { return None };

@@ -12,6 +12,7 @@ use super::entry::Cursor;
 use super::error::Trouble;
 use super::files::Folder;
 use super::held::{Class, Held, Standing};
+use super::ids::Ids;
 use super::image::Image;
 use super::ledger::Durability;
 use super::load;
@@ -23,8 +24,8 @@ use super::store::{self, Books, Store, WindowLimits};
 pub(super) enum Known<'a> {
     /// At start: nothing.
     Nothing,
-    /// While running: series and cursors are in memory and need not be found.
-    Memory { seed: Seed, books: &'a Books, image: &'a Image },
+    /// While running: series, cursors and young ids are in memory and need not be found.
+    Memory { seed: Seed, books: &'a Books, image: &'a Image, ids: &'a Ids },
 }
 
 /// Rows of a damaged file that are sound, the newest of each.
@@ -73,10 +74,14 @@ pub(super) fn rebuild(
     books.series = 0;
     books.families = 0;
     books.cursors = 0;
+    books.young = 0..0;
     let mut store = Store::open(&building, Durability::Full, &(seed, books.clone()))?;
     store.begin()?;
     match known {
-        Known::Memory { image, .. } => write_memory(&mut store, &mut books, image)?,
+        Known::Memory { image, ids, .. } => {
+            write_memory(&mut store, &mut books, image)?;
+            ids.young().try_for_each(|(id, stamp)| copy_id(&store, &store::seen_key(id), stamp))?;
+        }
         Known::Nothing => {
             found.write_series(&mut store, &mut books, wall, &mut losses)?;
             found.write_cursors(&mut store, &mut books)?;
@@ -169,7 +174,7 @@ impl Found {
                     self.cursors.insert(cursor.key.clone(), (commit, cursor));
                 }
             }
-            Table::Spool => {}
+            Table::Spool | Table::Young => {}
         }
         Some(())
     }

@@ -1,6 +1,7 @@
 //! The database: its schema, its settings, and the statements of a group.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::codec::{self, Family, Reader, Table};
 use super::error::Trouble;
 use super::held::Held;
 use super::ledger::Durability;
+use super::pages;
 use super::window::Window;
 
 /// An open database.
@@ -42,11 +44,13 @@ pub(super) struct Books {
     pub(super) spooled: u64,
     /// Records up to this number have been discharged.
     pub(super) discharged: u64,
+    /// Rows of `young`.
+    pub(super) young: Range<u64>,
     pub(super) window: Window,
 }
 
 /// A table's SQL, exactly as it must stand in the schema.
-pub(super) const SCHEMA: [(&str, &str); 8] = [
+pub(super) const SCHEMA: [(&str, &str); 9] = [
     ("cursor", "CREATE TABLE cursor(id INTEGER PRIMARY KEY, row BLOB NOT NULL)"),
     ("family", "CREATE TABLE family(id INTEGER PRIMARY KEY, row BLOB NOT NULL)"),
     // All series of a metric hang on one row: it is kept twice, in trees of their own.
@@ -56,14 +60,15 @@ pub(super) const SCHEMA: [(&str, &str); 8] = [
     ("series", "CREATE TABLE series(id INTEGER PRIMARY KEY, row BLOB NOT NULL)"),
     ("spool", "CREATE TABLE spool(id INTEGER PRIMARY KEY, row BLOB NOT NULL)"),
     ("value", "CREATE TABLE value(id INTEGER PRIMARY KEY, row BLOB NOT NULL)"),
+    ("young", "CREATE TABLE young(id INTEGER PRIMARY KEY, row BLOB NOT NULL)"),
 ];
 
 /// Bytes of a page. Stated, since the reader of damaged files does not believe what the file says of itself.
 pub(super) const PAGE_BYTES: usize = 4096;
 /// `PRAGMA application_id`: "weiL".
 pub(super) const APPLICATION: i32 = 0x7765_694c;
-/// `PRAGMA user_version`: the layout of rows.
-pub(super) const VERSION: i32 = 1;
+/// `PRAGMA user_version`: the layout of rows. Version 1 had no table `young`.
+pub(super) const VERSION: i32 = 2;
 /// Pages of log after which it is carried over into the database: 8 MiB, some 20 ms to read again at start.
 const CHECKPOINT_PAGES: i32 = 2000;
 /// How long another process may hold the write lock (`sqlite3` in somebody's hands) before a group fails.
@@ -89,6 +94,7 @@ impl Store {
         if store.is_new()? {
             store.create(first)?;
         }
+        store.upgrade()?;
         store.check_schema()?;
         store.key = read_key(&store.connection)?;
         Ok(store)
@@ -143,6 +149,18 @@ impl Store {
         }
         self.write_books(books)?;
         self.connection.execute_batch("COMMIT")?;
+        Ok(())
+    }
+
+    /// Brings a ledger of version 1 up to date. Its ids are where old ones stand now too.
+    fn upgrade(&self) -> Result<(), Trouble> {
+        let version: i32 = self.connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let tables: i64 = self.connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        let [earlier @ .., (_, young)] = &SCHEMA;
+        if version == 1 && tables == earlier.len() as i64 {
+            self.connection
+                .execute_batch(&format!("BEGIN IMMEDIATE; {young}; PRAGMA user_version = {VERSION}; COMMIT"))?;
+        }
         Ok(())
     }
 
@@ -254,8 +272,29 @@ impl Store {
         Ok(spooled)
     }
 
-    /// The statement of [`Repeated::remember`].
-    pub(super) fn ids(&self) -> Result<Repeated<'_>, Trouble> {
+    /// Ids in a row of `young` at most: as many as go on one page.
+    pub(super) const YOUNG_IDS: usize = (PAGE_BYTES - 100) / pages::ID_CELL_BYTES;
+
+    /// Writes a row of young ids.
+    pub(super) fn write_young(&self, id: u64, ids: &[(Fingerprint, u64)]) -> Result<(), Trouble> {
+        self.write("INSERT INTO young VALUES(?1, ?2)", Table::Young, id, |out| {
+            ids.iter().for_each(|(id, stamp)| pages::put_id(out, &seen_key(*id), *stamp));
+        })
+    }
+
+    /// Deletes the rows of `young` before `end`.
+    pub(super) fn forget_young(&self, end: u64) -> Result<(), Trouble> {
+        let mut statement = self.connection.prepare_cached("DELETE FROM young WHERE id < ?1")?;
+        Ok(statement.execute([end.cast_signed()]).map(|_| ())?)
+    }
+
+    /// The statement of [`Repeated::knows`].
+    pub(super) fn tree(&self) -> Result<Repeated<'_>, Trouble> {
+        Ok(Repeated(self.connection.prepare_cached("SELECT 1 FROM seen WHERE id = ?1")?))
+    }
+
+    /// The statement of [`Repeated::plant`].
+    pub(super) fn tree_to_write(&self) -> Result<Repeated<'_>, Trouble> {
         Ok(Repeated(self.connection.prepare_cached("INSERT OR IGNORE INTO seen VALUES(?1, ?2)")?))
     }
 
@@ -319,10 +358,15 @@ impl Store {
 }
 
 impl Repeated<'_> {
-    /// Remembers an id. `false` when it was remembered already.
-    pub(super) fn remember(&mut self, id: Fingerprint, stamp: u64) -> Result<bool, Trouble> {
+    /// Whether an id stands in the tree.
+    pub(super) fn knows(&mut self, id: Fingerprint) -> Result<bool, Trouble> {
+        Ok(self.0.exists([seen_key(id)])?)
+    }
+
+    /// Puts an id into the tree, unless it stands there already.
+    pub(super) fn plant(&mut self, id: Fingerprint, stamp: u64) -> Result<(), Trouble> {
         let key = seen_key(id);
-        Ok(self.0.execute(params![key, seal_stamp(&key, stamp)])? == 1)
+        Ok(self.0.execute(params![key, seal_stamp(&key, stamp)]).map(|_| ())?)
     }
 }
 
@@ -344,10 +388,10 @@ pub(super) struct Spooled {
 
 impl Books {
     pub(super) fn new(window: Window) -> Self {
-        Self { commit: 0, series: 0, families: 0, cursors: 0, spooled: 0, discharged: 0, window }
+        Self { commit: 0, series: 0, families: 0, cursors: 0, spooled: 0, discharged: 0, young: 0..0, window }
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
         for number in [self.commit, self.series, self.families, self.cursors, self.spooled, self.discharged] {
             codec::put_varint(out, number);
         }
@@ -355,6 +399,7 @@ impl Books {
         codec::put_varint(out, self.window.horizon().0);
         codec::put_varint(out, self.window.slots().len() as u64);
         self.window.slots().flatten().for_each(|number| codec::put_varint(out, number));
+        [self.young.start, self.young.end].into_iter().for_each(|number| codec::put_varint(out, number));
     }
 
     /// Reads the books, with the window as it is configured now.
@@ -366,7 +411,9 @@ impl Books {
         let slot = |_| Some([reader.varint()?, reader.varint()?, reader.varint()?]);
         let slots: Vec<_> = (0..count).map(slot).collect::<Option<_>>()?;
         let window = Window::restored(limits.length, limits.max_bytes, was, horizon, slots.into_iter());
-        Some(Self { commit, series, families, cursors, spooled, discharged, window })
+        // Version 1 ended here.
+        let young = if reader.0.is_empty() { 0..0 } else { reader.varint()?..reader.varint()? };
+        Some(Self { commit, series, families, cursors, spooled, discharged, young, window })
     }
 }
 
@@ -410,11 +457,18 @@ pub(super) fn read_cursor(reader: &mut Reader<'_>) -> Option<(u64, super::Cursor
     Some((commit, super::Cursor { token, key: reader.text()?.into(), value: reader.bytes()?.into() }))
 }
 
-fn seen_key(id: Fingerprint) -> [u8; 16] {
+/// The key of an id in `seen`.
+pub(super) fn seen_key(id: Fingerprint) -> [u8; 16] {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&id.0[0].to_be_bytes());
     key[8..].copy_from_slice(&id.0[1].to_be_bytes());
     key
+}
+
+/// The id of a key of `seen`.
+pub(super) fn seen_id(key: &[u8; 16]) -> Fingerprint {
+    let key = u128::from_be_bytes(*key);
+    Fingerprint([(key >> 64) as u64, key as u64])
 }
 
 /// A stamp with 16 bits of check over it and its id. Stamps stay below 2^47 together: six bytes in SQLite's encoding.

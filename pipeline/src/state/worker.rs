@@ -48,8 +48,8 @@ struct Last {
 const HEAL_EVERY: Duration = Duration::from_millis(200);
 /// How often a quiet ledger looks at its window.
 const QUIET: Duration = Duration::from_secs(1);
-/// Between two steps of a sweep when nothing else happens.
-const SWEEP_EVERY: Duration = Duration::from_millis(20);
+/// Between two steps of a merge or a sweep of ids when nothing else happens.
+const TEND_EVERY: Duration = Duration::from_millis(20);
 /// A group waits at most this long, and at most a quarter of the last commit, for those who are about to come back.
 const PATIENCE_MAX: Duration = Duration::from_millis(1);
 
@@ -66,7 +66,7 @@ impl Worker {
                 Next::Quiet if self.store.is_none() => self.heal(),
                 Next::Quiet => {
                     self.committer.pass(self.clock.wall(), self.clock.now());
-                    if self.committer.wants_sweep() {
+                    if self.committer.wants_tending() {
                         self.commit(&[], &mut outcomes);
                     }
                     self.report();
@@ -85,7 +85,7 @@ impl Worker {
     fn gathering(&self, last: Last) -> Gathering {
         let quiet = match &self.store {
             None => HEAL_EVERY,
-            Some(_) if self.committer.wants_sweep() => SWEEP_EVERY,
+            Some(_) if self.committer.wants_tending() => TEND_EVERY,
             Some(_) => QUIET,
         };
         Gathering {
@@ -236,7 +236,8 @@ impl Worker {
     fn rebuild(&mut self) -> Result<(), Trouble> {
         let image = self.committer.image.clone();
         let image = image.read().unwrap_or_else(PoisonError::into_inner);
-        let known = Known::Memory { seed: self.committer.seed, books: &self.committer.books, image: &image };
+        let Committer { seed, books, ids, .. } = &self.committer;
+        let known = Known::Memory { seed: *seed, books, image: &image, ids };
         let (losses, books) = salvage::rebuild(&self.folder, &known, self.options.window_limits(), self.clock.wall())?;
         drop(image);
         self.committer.rebuilt(books);

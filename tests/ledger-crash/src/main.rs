@@ -23,7 +23,8 @@ fn main() {
     let folder = std::env::args().nth(1).expect("the folder is named");
     let mutant = std::env::var("WEIR_MUTANT").unwrap_or_default();
     let durability = if mutant == "relaxed" { Durability::Relaxed } else { Durability::Full };
-    let options = LedgerOptions { durability, ..LedgerOptions::default() };
+    // Few, so that ids are on their way into the tree most of the time.
+    let options = LedgerOptions { durability, young_ids: 64, ..LedgerOptions::default() };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
     let (clock, table, meters) = (Clock::system(), SeriesTable::with_defaults(), Meters::unread());

@@ -4,18 +4,36 @@ use std::collections::HashSet;
 
 use super::*;
 
+/// So few that of 600 some are old, some on their way, and some young.
+const YOUNG_IDS: usize = 220;
+
+fn relaxed() -> LedgerOptions {
+    LedgerOptions { durability: Durability::Relaxed, young_ids: YOUNG_IDS, ..LedgerOptions::default() }
+}
+
 /// A ledger with 120 series, 600 ids, a cursor and a spooled record, its log carried over.
 async fn prepare(bench: &Bench) -> HashSet<String> {
     let ledger = bench.open();
-    for id in 0..600 {
-        let mut entry = event(&ledger, id, &format!("tenant{}", id % 120));
-        if id == 0 {
-            entry = entry.with_cursor(Cursor { key: "jobs".into(), value: b"17".as_slice().into(), token: 3 });
-            entry.spool(vec![7; 9000]);
-        }
-        ledger.submit(entry).await.unwrap();
+    for group in 0..60 {
+        let entries = (group * 10..group * 10 + 10).map(|id| {
+            let mut entry = event(&ledger, id, &format!("tenant{}", id % 120));
+            if id == 0 {
+                entry = entry.with_cursor(Cursor { key: "jobs".into(), value: b"17".as_slice().into(), token: 3 });
+                entry.spool(vec![7; 9000]);
+            }
+            ledger.submit(entry)
+        });
+        futures_util::future::try_join_all(entries).await.unwrap();
     }
-    lines(&ledger)
+    let lines = lines(&ledger);
+    drop(ledger);
+    let count = |table: &str| {
+        let database = rusqlite::Connection::open(bench.folder.path().join("ledger.db")).unwrap();
+        let sql = format!("SELECT count(*) FROM {table}");
+        database.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert!(count("seen") > 100 && count("young") > 10, "{} old, {} rows young", count("seen"), count("young"));
+    lines
 }
 
 fn lines(ledger: &Ledger) -> HashSet<String> {
@@ -39,7 +57,7 @@ async fn whatever_byte_is_flipped_one_row_is_lost_at_most_and_that_is_told() {
     // `WEIR_TEST_FLIP_STEP=1` flips every byte, `WEIR_TEST_FLIP_FROM=32772` begins there.
     let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
     let (step, from) = (number("WEIR_TEST_FLIP_STEP").unwrap_or(389), number("WEIR_TEST_FLIP_FROM").unwrap_or(0));
-    let bench = Bench::with(LedgerOptions { durability: Durability::Relaxed, ..LedgerOptions::default() });
+    let bench = Bench::with(relaxed());
     let before = prepare(&bench).await;
     let length = std::fs::metadata(bench.folder.path().join("ledger.db")).unwrap().len();
     assert!(length >= 64 << 10, "{length} bytes");
@@ -82,7 +100,7 @@ async fn whatever_byte_is_flipped_one_row_is_lost_at_most_and_that_is_told() {
 
 #[tokio::test]
 async fn a_database_cut_off_anywhere_starts_and_keeps_what_is_left() {
-    let bench = Bench::with(LedgerOptions { durability: Durability::Relaxed, ..LedgerOptions::default() });
+    let bench = Bench::with(relaxed());
     let before = prepare(&bench).await;
     let length = std::fs::metadata(bench.folder.path().join("ledger.db")).unwrap().len();
     for cut in (0..length).step_by(2777) {
@@ -160,7 +178,7 @@ async fn damage_while_running_costs_one_group_and_no_count() {
 
 #[tokio::test]
 async fn a_switch_of_databases_that_was_interrupted_is_finished() {
-    let bench = Bench::with(LedgerOptions { durability: Durability::Relaxed, ..LedgerOptions::default() });
+    let bench = Bench::with(relaxed());
     let before = prepare(&bench).await;
     let path = |name: &str| bench.folder.path().join(name);
     // As it stands between the declaration of the new database and the renames.
@@ -175,7 +193,7 @@ async fn a_switch_of_databases_that_was_interrupted_is_finished() {
 
 #[tokio::test]
 async fn verify_tells_of_damage() {
-    let bench = Bench::new();
+    let bench = Bench::with(relaxed());
     prepare(&bench).await;
     let path = bench.folder.path().join("ledger.db");
     let mut bytes = std::fs::read(&path).unwrap();

@@ -12,8 +12,10 @@ use crate::health::Health;
 use crate::meter::Meters;
 use crate::testing::identity;
 
+mod clockwork;
 mod damage;
 mod model;
+mod young;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const NOW: UnixNanos = UnixNanos(1_800_000_000_000_000_000);

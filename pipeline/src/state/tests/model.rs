@@ -1,9 +1,10 @@
-//! The committer without its thread, where time stands in the test's hand: the window, and everything against a plain model.
+//! The committer against time: the window, and everything against a plain model.
 
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::clockwork::Clockwork;
 use super::*;
 
 #[tokio::test]
@@ -24,50 +25,16 @@ async fn at_max_bytes_the_window_shortens_and_nobody_is_refused() {
     assert!(bytes < 600_000, "the file has {bytes} bytes");
 }
 
-/// The committer without its thread: time stands in the test's hand.
-struct Clockwork {
-    committer: commit::Committer,
-    store: store::Store,
-    wall: UnixNanos,
-    now: tokio::time::Instant,
-}
-
-impl Clockwork {
-    fn new(bench: &Bench) -> Self {
-        let seed = pdata::Seed::from_bytes([1; 16]);
-        let first = (seed, load::empty(bench.options.window_limits(), NOW));
-        let store = store::Store::open(&bench.folder.path().join("ledger.db"), Durability::Relaxed, &first).unwrap();
-        let table = SeriesTable::with_defaults();
-        let committer = commit::Committer::new(Default::default(), seed, table, 1000, first.1);
-        Self { committer, store, wall: NOW, now: tokio::time::Instant::now() }
-    }
-
-    fn commit(&mut self, ids: impl IntoIterator<Item = u64>) -> Vec<Committed> {
-        self.commit_signed(ids.into_iter().map(|id| (id, None)))
-    }
-
-    fn commit_signed(&mut self, ids: impl Iterator<Item = (u64, Option<UnixNanos>)>) -> Vec<Committed> {
-        let entries: Vec<_> = ids
-            .map(|(id, signed)| Entry {
-                id: Some(EventId(self.committer.seed.fingerprint(&id.to_le_bytes()))),
-                signed,
-                ..Entry::new()
-            })
-            .collect();
-        let mut outcomes = Vec::new();
-        let moment = commit::Moment { wall: self.wall, now: self.now };
-        self.committer.commit(&self.store, entries.iter(), moment, &mut outcomes).unwrap();
-        outcomes.into_iter().map(Result::unwrap).collect()
-    }
-
-    fn pass(&mut self, span: Duration) {
-        (self.wall, self.now) = (self.wall.plus(span), self.now + span);
-    }
-}
-
 #[test]
 fn ids_are_forgotten_after_the_window_in_steps_and_old_events_are_too_old() {
-    let bench = Bench::new();
+    // All in memory when their time comes; most in the tree; all in the tree.
+    for young_ids in [32_768, 800, 10] {
+        ids_are_forgotten(young_ids);
+    }
+}
+
+fn ids_are_forgotten(young_ids: usize) {
+    let bench = Bench::with(LedgerOptions { young_ids, ..LedgerOptions::default() });
     let mut clockwork = Clockwork::new(&bench);
     let signed = |ids: std::ops::Range<u64>, at| ids.map(move |id| (id, Some(at)));
     clockwork.commit_signed(signed(0..3000, NOW));
@@ -76,7 +43,7 @@ fn ids_are_forgotten_after_the_window_in_steps_and_old_events_are_too_old() {
     clockwork.pass(30 * HOUR);
     clockwork.commit([9999]);
     let mut steps = 1;
-    while clockwork.committer.wants_sweep() {
+    while clockwork.committer.wants_tending() {
         clockwork.commit([10_000 + steps]);
         steps += 1;
     }
@@ -88,15 +55,17 @@ fn ids_are_forgotten_after_the_window_in_steps_and_old_events_are_too_old() {
 
 #[test]
 fn ids_take_no_more_than_the_window_reckons_with() {
-    let bench = Bench::new();
-    let mut clockwork = Clockwork::new(&bench);
-    for group in 0..20 {
-        clockwork.commit(group * 1000..(group + 1) * 1000);
+    for young_ids in [32_768, 2000] {
+        let bench = Bench::with(LedgerOptions { young_ids, ..LedgerOptions::default() });
+        let mut clockwork = Clockwork::new(&bench);
+        for group in 0..20 {
+            clockwork.commit(group * 1000..(group + 1) * 1000);
+        }
+        let sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN ('seen', 'young')";
+        let bytes: i64 = clockwork.store.connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        let each = bytes as f64 / 20_000.0;
+        assert!((24.0..=window::ROW_BYTES as f64).contains(&each), "{each} bytes an id");
     }
-    let sql = "SELECT sum(pgsize) FROM dbstat WHERE name = 'seen'";
-    let bytes: i64 = clockwork.store.connection.query_row(sql, [], |row| row.get(0)).unwrap();
-    let each = bytes as f64 / 20_000.0;
-    assert!((24.0..=window::ROW_BYTES as f64).contains(&each), "{each} bytes an id");
 }
 
 #[derive(Clone, Debug)]
@@ -131,7 +100,8 @@ struct Model {
 }
 
 fn run_model(ops: &[Op]) -> Result<(), TestCaseError> {
-    let bench = Bench::new();
+    // So few that merges are always under way.
+    let bench = Bench::with(LedgerOptions { young_ids: 20, ..LedgerOptions::default() });
     let mut clockwork = Clockwork::new(&bench);
     let (mut model, mut running) = (Model::default(), 0_u64);
     let mut outcomes = Vec::new();
@@ -145,17 +115,7 @@ fn run_model(ops: &[Op]) -> Result<(), TestCaseError> {
                 let nanos = i64::from(*hours) * 3_600_000_000_000;
                 clockwork.wall = UnixNanos(clockwork.wall.0.saturating_add_signed(nanos));
             }
-            Op::Restart => {
-                let Clockwork { committer, store, wall, now } = clockwork;
-                drop(store);
-                let first = (committer.seed, load::empty(bench.options.window_limits(), wall));
-                let path = bench.folder.path().join("ledger.db");
-                let store = store::Store::open(&path, Durability::Relaxed, &first).unwrap();
-                let loaded = load::load(&store, bench.options.window_limits(), load::Beside::Nobody).unwrap();
-                let (image, table) = (Arc::new(std::sync::RwLock::new(loaded.image)), SeriesTable::with_defaults());
-                let committer = commit::Committer::new(image, committer.seed, table, 1000, loaded.books);
-                clockwork = Clockwork { committer, store, wall, now };
-            }
+            Op::Restart => clockwork = clockwork.restarted(&bench),
             Op::Group(events) => {
                 let wall = clockwork.wall;
                 let entries: Vec<_> = events

@@ -1,0 +1,104 @@
+//! Young ids on their way into the tree: known at every step, whatever is broken off between two of them.
+
+use super::clockwork::Clockwork;
+use super::*;
+
+fn bench() -> Bench {
+    Bench::with(LedgerOptions { young_ids: 500, ..LedgerOptions::default() })
+}
+
+fn count(clockwork: &Clockwork, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    clockwork.store.connection.query_row(&sql, [], |row| row.get(0)).unwrap()
+}
+
+fn all_are_known(clockwork: &mut Clockwork, ids: std::ops::Range<u64>) {
+    let outcomes = clockwork.commit(ids);
+    assert!(outcomes.iter().all(|outcome| *outcome == Committed::Duplicate));
+}
+
+#[test]
+fn an_id_is_known_at_every_step_on_its_way_into_the_tree() {
+    let bench = bench();
+    let mut clockwork = Clockwork::new(&bench);
+    let (mut merging, mut most) = (0, 0);
+    for group in 0..200 {
+        // Beside twenty new ids one of every age.
+        let old = (0..group * 20).step_by((group * 20 / 7).max(1) as usize);
+        let outcomes = clockwork.commit((group * 20..group * 20 + 20).chain(old));
+        assert!(outcomes[..20].iter().all(|outcome| *outcome == Committed::New));
+        assert!(outcomes[20..].iter().all(|outcome| *outcome == Committed::Duplicate), "group {group}");
+        merging += u64::from(clockwork.committer.wants_tending());
+        most = most.max(clockwork.committer.ids.young().count());
+    }
+    assert!(merging > 20, "{merging} groups saw a merge");
+    assert!(most <= 1200, "{most} ids were held in memory");
+    assert!(count(&clockwork, "seen") >= 3000, "{} ids are in the tree", count(&clockwork, "seen"));
+    assert!(count(&clockwork, "young") <= 60, "{} rows of young ids are left", count(&clockwork, "young"));
+    assert_eq!(clockwork.committer.books.window.rows(), 4000);
+}
+
+#[test]
+fn a_merge_that_a_restart_broke_off_is_begun_again_and_forgets_nothing() {
+    let bench = bench();
+    let mut clockwork = Clockwork::new(&bench);
+    let mut broken = 0;
+    for group in 0..100 {
+        clockwork.commit(group * 30..group * 30 + 30);
+        broken += u64::from(group % 5 == 0 && clockwork.committer.wants_tending());
+        if group % 5 == 0 {
+            clockwork = clockwork.restarted(&bench);
+            all_are_known(&mut clockwork, 0..group * 30 + 30);
+        }
+    }
+    assert!(broken > 2, "{broken} merges were broken off");
+    while clockwork.committer.wants_tending() {
+        clockwork.commit([]);
+    }
+    assert_eq!(clockwork.committer.books.window.rows(), 3000);
+    all_are_known(&mut clockwork, 0..3000);
+}
+
+#[test]
+fn what_a_failed_group_brought_is_not_remembered() {
+    let bench = bench();
+    let mut clockwork = Clockwork::new(&bench);
+    clockwork.commit(0..600);
+    // The group's last statement fails.
+    let fails = "CREATE TEMP TRIGGER fails BEFORE INSERT ON meta BEGIN SELECT raise(ABORT, 'no'); END";
+    clockwork.store.connection.execute_batch(fails).unwrap();
+    assert!(clockwork.try_commit((600..650).map(|id| (id, None))).is_err());
+    let mut clockwork = clockwork.reopened(&bench);
+    let outcomes = clockwork.commit(600..650);
+    assert!(outcomes.iter().all(|outcome| *outcome == Committed::New));
+    all_are_known(&mut clockwork, 0..650);
+}
+
+#[test]
+fn a_ledger_of_version_1_is_brought_up_to_date() {
+    let bench = bench();
+    let mut clockwork = Clockwork::new(&bench);
+    clockwork.commit(0..50);
+    // As version 1 had it: all ids in the tree, books that do not speak of young ones, no such table.
+    let mut tree = clockwork.store.tree_to_write().unwrap();
+    clockwork.committer.ids.young().for_each(|(id, stamp)| tree.plant(id, stamp).unwrap());
+    drop(tree);
+    let books = store::Books { young: 0..0, ..clockwork.committer.books.clone() };
+    let mut row = Vec::new();
+    codec::seal(&mut row, &clockwork.store.key, codec::Table::Meta, 2, |out| {
+        books.put(out);
+        out.truncate(out.len() - 2);
+    });
+    let connection = &clockwork.store.connection;
+    connection.execute("UPDATE meta SET row = ?1 WHERE id = 2", [row]).unwrap();
+    connection.execute_batch("DROP TABLE young; PRAGMA user_version = 1").unwrap();
+    drop(clockwork);
+    let findings = Offline::open(bench.folder.path()).unwrap().verify().unwrap();
+    assert_eq!((findings.ids, findings.problems), (50, vec![]), "read as it is");
+    let mut clockwork = Clockwork::new(&bench);
+    all_are_known(&mut clockwork, 0..50);
+    assert_eq!(clockwork.commit([50]), [Committed::New]);
+    all_are_known(&mut clockwork.restarted(&bench), 0..51);
+    let findings = Offline::open(bench.folder.path()).unwrap().verify().unwrap();
+    assert_eq!((findings.ids, findings.problems), (51, vec![]));
+}
