@@ -94,9 +94,12 @@ fn nothing_answered_is_lost_that_comes_after_everything_was_delivered() {
     let setting = Setting { binary, folder: folder.path().join("queue"), env: Vec::new() };
     let killed = kill_loop(&setting, number("WEIR_TEST_KILLS", 100), 29, Habit::Drains, |_| ()).unwrap();
     let unplugged = Rig::new(&[]).lose_power(number("WEIR_TEST_POWER_LOSSES", 150), 31, Habit::Drains).unwrap();
+    // Whether a start after a power failure finds an empty queue is up to the moment of the last sync: what was delivered may be
+    // back. The kills see to it that there are such starts.
+    assert!(killed.empty > killed.kills / 20, "{killed:?}");
     for tally in [killed, unplugged] {
         report(&tally);
-        assert!(tally.empty > tally.kills / 20 && tally.acked > tally.kills, "{tally:?}");
+        assert!(tally.acked > tally.kills, "{tally:?}");
     }
 }
 
