@@ -1,18 +1,20 @@
 //! A group of entries, in one transaction: worked out on the side, written, committed, and only then shown.
 
+use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use hashbrown::HashMap;
 use pdata::{Attributes, Fingerprint, Identity, Seed, SeriesTable, UnixNanos};
 use tokio::time::Instant;
 
+use super::books::Books;
 use super::codec::Family;
 use super::entry::{Change, Committed, Cursor, Entry, Place};
 use super::error::Trouble;
 use super::held::{Class, Held};
 use super::ids::Ids;
 use super::image::{Image, SharedImage};
-use super::store::{Books, Repeated, Store};
+use super::store::{Repeated, Store};
 use crate::fault::Refusal;
 
 /// Writes groups. The only writer of the database and of the image.
@@ -26,6 +28,24 @@ pub(super) struct Committer {
     pub(super) ids: Ids,
     families: HashMap<Vec<u8>, u32>,
     draft: Draft,
+}
+
+/// What ids and records are written on: the tables of a database, or memory.
+pub(super) trait Paper {
+    /// What writing may end with.
+    type Error;
+
+    /// Whether an id stands there. Younger ones are known besides.
+    fn knows(&mut self, id: Fingerprint) -> Result<bool, Self::Error>;
+
+    /// Puts a record in line.
+    fn spool(&mut self, number: u64, record: &[u8]) -> Result<(), Self::Error>;
+
+    /// Lets go of the records up to this number.
+    fn discharge(&mut self, up_to: u64) -> Result<(), Self::Error>;
+
+    /// Takes an id for good; on disk ids go their own way, see [`Ids::write`].
+    fn keep(&mut self, _id: Fingerprint, _stamp: u64) {}
 }
 
 /// When a group is committed, by both clocks.
@@ -109,16 +129,32 @@ impl Committer {
         books.commit += 1;
         books.window.advance(moment.wall, moment.now);
         store.begin()?;
-        let mut tree = store.tree()?;
+        let mut paper = Sheet { store, tree: store.tree()? };
         for entry in entries {
-            outcomes.push(self.enter(store, &mut tree, &mut books, entry, moment.wall)?);
+            outcomes.push(self.enter(&mut paper, &mut books, entry, moment.wall)?);
         }
-        drop(tree);
+        drop(paper);
         self.draft.tallied.forgotten = self.ids.tend(store, &mut books)?;
         self.write(store, &mut books)?;
         self.draft.books = Some(books);
         store.commit()?;
         Ok(self.show())
+    }
+
+    /// Shows an entry at once, where nothing can fail half way.
+    pub(super) fn keep(
+        &mut self,
+        paper: &mut impl Paper<Error = Infallible>,
+        entry: &Entry,
+        wall: UnixNanos,
+    ) -> (Result<Committed, Refusal>, Tallied) {
+        let mut books = std::mem::take(&mut self.books);
+        books.commit += 1;
+        let Ok(outcome) = self.enter(paper, &mut books, entry, wall);
+        self.ids.take_new().for_each(|(id, stamp)| paper.keep(id, stamp));
+        self.settle(&mut books);
+        self.draft.books = Some(books);
+        (outcome, self.show())
     }
 
     /// After a failed commit and a fresh connection: the books on disk say whether the group is there. Its senders were told to
@@ -161,14 +197,13 @@ impl Committer {
         self.ids.drop_draft();
     }
 
-    fn enter(
+    fn enter<P: Paper>(
         &mut self,
-        store: &Store,
-        tree: &mut Repeated<'_>,
+        paper: &mut P,
         books: &mut Books,
         entry: &Entry,
         wall: UnixNanos,
-    ) -> Result<Result<Committed, Refusal>, Trouble> {
+    ) -> Result<Result<Committed, Refusal>, P::Error> {
         if let Some(refusal) = entry.cursors.iter().find_map(|cursor| self.fence(cursor)) {
             return Ok(Err(refusal));
         }
@@ -178,7 +213,7 @@ impl Committer {
                 return Ok(Ok(Committed::TooOld));
             }
             let stamp = books.window.stamp(entry.signed, wall);
-            if !self.ids.remember(tree, id.0, stamp)? {
+            if !self.ids.remember(paper, id.0, stamp)? {
                 self.draft.tallied.duplicates += 1;
                 return Ok(Ok(Committed::Duplicate));
             }
@@ -189,13 +224,13 @@ impl Committer {
         }
         for record in &entry.spool {
             books.spooled += 1;
-            store.write_spooled(books.spooled, record)?;
+            paper.spool(books.spooled, record)?;
         }
         if let Some(up_to) = entry.discharge {
             let up_to = up_to.min(books.spooled);
             if up_to > books.discharged {
                 books.discharged = up_to;
-                store.discharge(up_to)?;
+                paper.discharge(up_to)?;
             }
         }
         for cursor in &entry.cursors {
@@ -304,7 +339,17 @@ impl Committer {
         u32::try_from(image.families().len() + at).expect("families are fewer than series")
     }
 
+    /// Puts in order what was drafted, and counts it in the books.
+    fn settle(&mut self, books: &mut Books) {
+        // In the order of rows, neighbours share a page.
+        self.draft.dirty.sort_unstable_by_key(|(slot, _)| *slot);
+        self.draft.dirty.iter_mut().for_each(|(_, held)| held.commit = books.commit);
+        books.series += self.draft.born.len() as u64;
+        books.families += self.draft.families.len() as u64;
+    }
+
     fn write(&mut self, store: &Store, books: &mut Books) -> Result<(), Trouble> {
+        self.settle(books);
         let image = self.image.clone();
         let image = read(&image);
         self.ids.write(store, books)?;
@@ -315,18 +360,13 @@ impl Committer {
             let slot = u32::try_from(image.len() + at).expect("the bound on series is below 2^32");
             store.write_series(slot, born.fingerprint, born.family, &born.identity.attributes)?;
         }
-        // In the order of rows, neighbours share a page.
-        self.draft.dirty.sort_unstable_by_key(|(slot, _)| *slot);
         let mut values = store.values()?;
-        for (slot, held) in &mut self.draft.dirty {
-            held.commit = books.commit;
+        for (slot, held) in &self.draft.dirty {
             store.write_value(&mut values, *slot, held)?;
         }
         for (row, cursor) in &self.draft.cursors {
             store.write_cursor(*row, books.commit, cursor)?;
         }
-        books.series += self.draft.born.len() as u64;
-        books.families += self.draft.families.len() as u64;
         store.write_books(books)
     }
 
@@ -361,6 +401,28 @@ impl Committer {
         let tallied = self.draft.tallied;
         self.draft.clear();
         tallied
+    }
+}
+
+/// The tables of a database, within a transaction.
+struct Sheet<'store> {
+    store: &'store Store,
+    tree: Repeated<'store>,
+}
+
+impl Paper for Sheet<'_> {
+    type Error = Trouble;
+
+    fn knows(&mut self, id: Fingerprint) -> Result<bool, Trouble> {
+        self.tree.knows(id)
+    }
+
+    fn spool(&mut self, number: u64, record: &[u8]) -> Result<(), Trouble> {
+        self.store.write_spooled(number, record)
+    }
+
+    fn discharge(&mut self, up_to: u64) -> Result<(), Trouble> {
+        self.store.discharge(up_to)
     }
 }
 

@@ -10,8 +10,10 @@
 use hashbrown::{HashMap, HashSet};
 use pdata::Fingerprint;
 
+use super::books::Books;
+use super::commit::Paper;
 use super::error::Trouble;
-use super::store::{Books, Repeated, Store};
+use super::store::Store;
 use super::window::{ROW_BYTES, Window};
 
 /// Remembered ids and the work on them.
@@ -83,14 +85,20 @@ impl Ids {
     }
 
     /// Drafts an id. `false` when it is remembered already.
-    pub(super) fn remember(&mut self, tree: &mut Repeated<'_>, id: Fingerprint, stamp: u64) -> Result<bool, Trouble> {
+    pub(super) fn remember<P: Paper>(&mut self, paper: &mut P, id: Fingerprint, stamp: u64) -> Result<bool, P::Error> {
         let young = self.fresh.contains_key(&id) || self.draft.known.contains(&id);
-        if young || self.merge.as_ref().is_some_and(|merge| merge.holds(id)) || tree.knows(id)? {
+        if young || self.merge.as_ref().is_some_and(|merge| merge.holds(id)) || paper.knows(id)? {
             return Ok(false);
         }
         self.draft.known.insert(id);
         self.draft.new.push((id, stamp));
         Ok(true)
+    }
+
+    /// Gives up what was drafted, to who keeps ids elsewhere.
+    pub(super) fn take_new(&mut self) -> impl Iterator<Item = (Fingerprint, u64)> {
+        self.draft.known.clear();
+        self.draft.new.drain(..)
     }
 
     /// Appends what was drafted.

@@ -1,7 +1,7 @@
 //! The ledger as receivers see it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -9,25 +9,28 @@ use pdata::{Identity, Metric, Seed, SeriesTable, UnixNanos};
 use smallvec::SmallVec;
 use tokio::sync::{oneshot, watch};
 
+use super::books::Books;
 use super::commit::{CURSORS_MAX, Committer};
 use super::entry::{Committed, Cursor, Entry, EventId, Place, Tracked};
 use super::error::Trouble;
 use super::files::Folder;
 use super::held::{Class, Standing};
 use super::ids::Ids;
-use super::image::{SharedImage, Snapshot};
+use super::image::{Image, SharedImage, Snapshot};
 use super::load::{self, Beside, Loaded};
+use super::memory::{self, Memory};
 use super::queue::{Queue, Reading};
 use super::salvage::{self, Known};
-use super::store::{Store, WindowLimits};
+use super::store::Store;
 use super::telemetry::Telemetry;
+use super::window::{Window, WindowLimits};
 use super::worker::{self, Worker};
 use crate::clock::Clock;
 use crate::fault::{Fault, Refusal};
 use crate::health::Health;
 use crate::meter::Meters;
 
-/// Counts events exactly once, on disk. Clones are the same ledger; the last one closes it.
+/// Counts events exactly once, on disk or for the life of the process. Clones are the same ledger; the last one closes it.
 #[derive(Clone, Debug)]
 pub struct Ledger(Arc<Inner>);
 
@@ -38,7 +41,8 @@ pub struct LedgerOptions {
     pub durability: Durability,
     /// How long ids are remembered. Default 96 h, above the longest schedule of retries known (75.6 h).
     pub window: Duration,
-    /// Bytes that remembered ids may take, some 36 each; past it the window shortens. Default 256 MiB: seven million ids.
+    /// Bytes that remembered ids may take, some 36 each on disk and up to 58 in memory; past it the window shortens. Default 256
+    /// MiB: seven million ids, or four and a half.
     pub max_bytes: u64,
     /// New ids that are held in memory (some 50 bytes each), until they are put in order on disk. Default 32,768.
     pub young_ids: usize,
@@ -61,6 +65,8 @@ pub enum Durability {
     /// The end of the process, not of the machine: a power failure may take the last seconds. Logged at start, and shown as
     /// `weir_ledger_durability_relaxed`.
     Relaxed,
+    /// Nothing, for a ledger [in memory](Ledger::in_memory). Logged and shown likewise, as 2.
+    Memory,
 }
 
 /// Whether the ledger takes entries.
@@ -77,12 +83,19 @@ pub enum State {
 
 #[derive(Debug)]
 struct Inner {
-    queue: Arc<Queue>,
     image: SharedImage,
     table: Arc<SeriesTable>,
     seed: Seed,
-    state: watch::Receiver<State>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    keeping: Keeping,
+}
+
+/// Who keeps what was counted.
+#[derive(Debug)]
+enum Keeping {
+    /// The committer's thread, on disk.
+    Disk { queue: Arc<Queue>, state: watch::Receiver<State>, thread: Mutex<Option<JoinHandle<()>>> },
+    /// Whoever brings an entry.
+    Memory(Box<Mutex<Memory>>),
 }
 
 impl Default for LedgerOptions {
@@ -110,7 +123,8 @@ impl Durability {
     pub(super) fn synchronous(self) -> &'static str {
         match self {
             Self::Full => "FULL",
-            Self::Relaxed => "NORMAL",
+            // In memory there is no database.
+            Self::Relaxed | Self::Memory => "NORMAL",
         }
     }
 }
@@ -172,8 +186,29 @@ impl Ledger {
         };
         let thread = spawn(worker)
             .map_err(|error| Fault::new("cannot start the ledger's thread").caused_by(error).of(receiver))?;
-        let inner = Inner { queue, image, table: table.clone(), seed, state, thread: Mutex::new(Some(thread)) };
-        Ok(Self(Arc::new(inner)))
+        let keeping = Keeping::Disk { queue, state, thread: Mutex::new(Some(thread)) };
+        Ok(Self(Arc::new(Inner { image, table: table.clone(), seed, keeping })))
+    }
+
+    /// A ledger that stands nowhere but in memory: what it has counted, and which ids it has seen, goes with the process. For who has
+    /// no disk; every entry is answered at once.
+    #[must_use]
+    pub fn in_memory(
+        receiver: &str,
+        options: &LedgerOptions,
+        clock: &Clock,
+        table: &Arc<SeriesTable>,
+        meters: &Meters,
+    ) -> Self {
+        let telemetry = Telemetry::new(meters, receiver);
+        tracing::warn!(receiver, "the ledger is held in memory: counters and seen ids begin anew at each start");
+        telemetry.relaxed.set(2);
+        let (seed, image) = (Seed::random(), Arc::new(RwLock::new(Image::default())));
+        let window = Window::new(options.window, options.max_bytes, clock.wall()).of_rows(memory::ROW_BYTES);
+        let ids = Ids::new(Vec::new(), options.young_ids, options.max_bytes);
+        let committer = Committer::new(image.clone(), seed, table.clone(), options.max_series, Books::new(window), ids);
+        let keeping = Keeping::Memory(Box::new(Mutex::new(Memory::new(committer, clock.clone(), telemetry))));
+        Self(Arc::new(Inner { image, table: table.clone(), seed, keeping }))
     }
 
     /// Counts an entry and answers when it is on disk. What it changed shows in every [`snapshot`](Self::snapshot) taken after
@@ -185,11 +220,15 @@ impl Ledger {
     /// cursor under a token that has been overtaken.
     pub async fn submit(&self, entry: Entry) -> Result<Committed, Refusal> {
         entry.check().map_err(|why| Refusal::Reject { why: why.into() })?;
-        if let State::NotReady { why } = &*self.0.state.borrow() {
+        let (queue, state) = match &self.0.keeping {
+            Keeping::Disk { queue, state, .. } => (queue, state),
+            Keeping::Memory(memory) => return lock(memory).submit(&entry),
+        };
+        if let State::NotReady { why } = &*state.borrow() {
             return Err(worker::retry(why));
         }
         let closed = || worker::retry("it is closed");
-        let answer = self.0.queue.push(entry).await.ok_or_else(closed)?;
+        let answer = queue.push(entry).await.ok_or_else(closed)?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
@@ -241,15 +280,19 @@ impl Ledger {
     /// All series as of now.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        if let Keeping::Memory(memory) = &self.0.keeping {
+            lock(memory).look();
+        }
         self.0.image.read().unwrap_or_else(PoisonError::into_inner).snapshot(&self.0.table)
     }
 
     /// Whether it takes entries.
     #[must_use]
     pub fn state(&self) -> State {
+        let Keeping::Disk { state, .. } = &self.0.keeping else { return State::Ready };
         // The committer drops its end when it ends, in whatever way.
-        match self.0.state.has_changed() {
-            Ok(_) => self.0.state.borrow().clone(),
+        match state.has_changed() {
+            Ok(_) => state.borrow().clone(),
             Err(_) => State::NotReady { why: "the ledger is closed".into() },
         }
     }
@@ -282,8 +325,12 @@ impl Ledger {
     /// # Errors
     /// When the disk does not let us read.
     pub async fn spooled(&self, after: u64, records: usize, bytes: usize) -> Result<Vec<(u64, Box<[u8]>)>, Refusal> {
+        let queue = match &self.0.keeping {
+            Keeping::Disk { queue, .. } => queue,
+            Keeping::Memory(memory) => return Ok(lock(memory).spooled(after, records, bytes)),
+        };
         let (answer, wait) = oneshot::channel();
-        self.0.queue.ask(Reading { after, records, bytes, answer });
+        queue.ask(Reading { after, records, bytes, answer });
         match wait.await {
             Ok(Ok(spooled)) => Ok(spooled.records),
             Ok(Err(trouble)) => Err(worker::retry(&trouble.to_string())),
@@ -299,8 +346,9 @@ impl Ledger {
 
 impl Inner {
     fn close(&self) {
-        self.queue.close();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Keeping::Disk { queue, thread, .. } = &self.keeping else { return };
+        queue.close();
+        let thread = lock(thread).take();
         if let Some(Err(_)) = thread.map(JoinHandle::join) {
             tracing::error!("the ledger's thread panicked");
         }
@@ -311,6 +359,10 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Opens and reads; what is damaged is rebuilt once, and if even that does not help begun anew.

@@ -3,12 +3,14 @@
 use pdata::{Fingerprint, Seed, UnixNanos};
 use rusqlite::Connection;
 
+use super::books::Books;
 use super::codec::{self, Family, Table};
 use super::error::Trouble;
 use super::held::Held;
 use super::image::{Cursors, Image, Values};
 use super::pages::{self, ID_CELL_BYTES};
-use super::store::{self, Books, Store, WindowLimits};
+use super::store::{self, Store};
+use super::window::WindowLimits;
 
 /// What a database holds besides old ids and the spool.
 #[derive(Debug)]

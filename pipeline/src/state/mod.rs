@@ -11,8 +11,11 @@
 //! - on disk each row carries a check of its bytes, and its table's letter, so damage is found and what is sound can be
 //!   picked from the pages of a file that SQLite itself refuses.
 //!
+//! A ledger [in memory](Ledger::in_memory) has the image alone and changes it at once.
+//!
 //! `docs/state.md` says what is promised, and what to do when the disk fails.
 
+mod books;
 mod codec;
 mod commit;
 mod entry;
@@ -23,6 +26,7 @@ mod ids;
 mod image;
 mod ledger;
 mod load;
+mod memory;
 mod offline;
 mod pages;
 mod queue;

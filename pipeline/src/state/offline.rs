@@ -13,7 +13,8 @@ use super::files::DATABASE;
 use super::held::Standing;
 use super::load::{self, Beside, Loaded};
 use super::salvage;
-use super::store::{self, Store, WindowLimits};
+use super::store::{self, Store};
+use super::window::WindowLimits;
 use crate::fault::Fault;
 
 /// A ledger opened for reading.

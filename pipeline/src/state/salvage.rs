@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pdata::{AttributesBuilder, Fingerprint, Seed, UnixNanos};
 use rusqlite::params;
 
+use super::books::Books;
 use super::codec::{self, Family, Table};
 use super::entry::Cursor;
 use super::error::Trouble;
@@ -17,7 +18,8 @@ use super::image::Image;
 use super::ledger::Durability;
 use super::load;
 use super::pages::{Pages, Piece, Way};
-use super::store::{self, Books, Store, WindowLimits};
+use super::store::{self, Store};
+use super::window::WindowLimits;
 
 /// What is known of a ledger without its file.
 #[derive(Debug)]

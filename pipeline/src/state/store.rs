@@ -1,20 +1,20 @@
 //! The database: its schema, its settings, and the statements of a group.
 
 use std::cell::RefCell;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use pdata::{Fingerprint, Seed, UnixNanos};
+use pdata::{Fingerprint, Seed};
 use rusqlite::config::DbConfig;
 use rusqlite::{CachedStatement, Connection, OpenFlags, OptionalExtension, Statement, params};
 
+use super::books::Books;
 use super::codec::{self, Family, Reader, Table};
 use super::error::Trouble;
 use super::held::Held;
 use super::ledger::Durability;
 use super::pages;
-use super::window::Window;
+use super::window::WindowLimits;
 
 /// An open database.
 #[derive(Debug)]
@@ -28,26 +28,6 @@ pub(super) struct Store {
 
 /// A statement that is run many times in a group: found once, since finding it costs as much as running it.
 pub(super) struct Repeated<'store>(CachedStatement<'store>);
-
-/// What a ledger keeps besides its series, written with every group.
-#[derive(Clone, Debug)]
-pub(super) struct Books {
-    /// Number of this commit.
-    pub(super) commit: u64,
-    /// Rows of `series`, and of `value`.
-    pub(super) series: u64,
-    /// Rows of `family`, and of its copy.
-    pub(super) families: u64,
-    /// Rows of `cursor`.
-    pub(super) cursors: u64,
-    /// Number of the last record put into the spool.
-    pub(super) spooled: u64,
-    /// Records up to this number have been discharged.
-    pub(super) discharged: u64,
-    /// Rows of `young`.
-    pub(super) young: Range<u64>,
-    pub(super) window: Window,
-}
 
 /// A table's SQL, exactly as it must stand in the schema.
 pub(super) const SCHEMA: [(&str, &str); 9] = [
@@ -386,37 +366,6 @@ pub(super) struct Spooled {
     pub(super) damaged: u64,
 }
 
-impl Books {
-    pub(super) fn new(window: Window) -> Self {
-        Self { commit: 0, series: 0, families: 0, cursors: 0, spooled: 0, discharged: 0, young: 0..0, window }
-    }
-
-    pub(super) fn put(&self, out: &mut Vec<u8>) {
-        for number in [self.commit, self.series, self.families, self.cursors, self.spooled, self.discharged] {
-            codec::put_varint(out, number);
-        }
-        codec::put_varint(out, self.window.length().as_secs());
-        codec::put_varint(out, self.window.horizon().0);
-        codec::put_varint(out, self.window.slots().len() as u64);
-        self.window.slots().flatten().for_each(|number| codec::put_varint(out, number));
-        [self.young.start, self.young.end].into_iter().for_each(|number| codec::put_varint(out, number));
-    }
-
-    /// Reads the books, with the window as it is configured now.
-    pub(super) fn take(reader: &mut Reader<'_>, limits: WindowLimits) -> Option<Self> {
-        let (commit, series, families) = (reader.varint()?, reader.varint()?, reader.varint()?);
-        let (cursors, spooled, discharged) = (reader.varint()?, reader.varint()?, reader.varint()?);
-        let (was, horizon) = (Duration::from_secs(reader.varint()?), UnixNanos(reader.varint()?));
-        let count = reader.count()?;
-        let slot = |_| Some([reader.varint()?, reader.varint()?, reader.varint()?]);
-        let slots: Vec<_> = (0..count).map(slot).collect::<Option<_>>()?;
-        let window = Window::restored(limits.length, limits.max_bytes, was, horizon, slots.into_iter());
-        // Version 1 ended here.
-        let young = if reader.0.is_empty() { 0..0 } else { reader.varint()?..reader.varint()? };
-        Some(Self { commit, series, families, cursors, spooled, discharged, young, window })
-    }
-}
-
 /// A connection that only reads.
 pub(super) fn open_to_read(path: &Path) -> Result<Connection, Trouble> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -442,13 +391,6 @@ fn read_meta(connection: &Connection, id: u64) -> Result<Option<Vec<u8>>, Troubl
 pub(super) fn read_seed(row: &[u8]) -> Option<Seed> {
     let (table, id, mut reader) = codec::open(row, &codec::FIRST)?;
     (table == Table::Meta && (id == META_SEED || id == META_SEED_COPY)).then(|| reader.fixed())?.map(Seed::from_bytes)
-}
-
-/// The window as it is configured: its length and the bytes that ids may take.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct WindowLimits {
-    pub(super) length: Duration,
-    pub(super) max_bytes: u64,
 }
 
 /// A row of `cursor`: the commit that wrote it, and the cursor.

@@ -66,7 +66,7 @@ impl Telemetry {
             not_ready: level("weir_ledger_not_ready", "1 while the ledger cannot commit.", "1"),
             relaxed: level(
                 "weir_ledger_durability_relaxed",
-                "1 when answered events may be lost to a power failure, as configured.",
+                "1 when answered events may be lost to a power failure, 2 when to any restart, as configured.",
                 "1",
             ),
         }

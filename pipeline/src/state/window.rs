@@ -19,6 +19,8 @@ use tokio::time::Instant;
 pub(super) struct Window {
     length: Duration,
     max_bytes: u64,
+    /// What one id takes.
+    row_bytes: u64,
     /// What lies before it is too old, and may be forgotten.
     horizon: UnixNanos,
     /// When the horizon was moved last, by the monotonic clock.
@@ -26,6 +28,13 @@ pub(super) struct Window {
     /// How many rows there are by stamp: slots in order. A statistic: it decides when to sweep and how far
     /// to shorten, never what is forgotten.
     slots: Vec<Slot>,
+}
+
+/// The window as it is configured: its length and the bytes that ids may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WindowLimits {
+    pub(super) length: Duration,
+    pub(super) max_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +46,7 @@ struct Slot {
     rows: u64,
 }
 
-/// What one row takes of the file: 28 bytes of cell in a tree that random keys fill to 88 % while it grows (measured in
+/// What an id takes of the file: 28 bytes of cell in a tree that random keys fill to 88 % while it grows (measured in
 /// `ids_take_no_more_than_the_window_reckons_with`) and somewhat less when ids come and go.
 pub(super) const ROW_BYTES: u64 = 36;
 
@@ -48,7 +57,12 @@ impl Window {
     /// An empty window that ends now.
     pub(super) fn new(length: Duration, max_bytes: u64, wall: UnixNanos) -> Self {
         let horizon = UnixNanos(wall.0.saturating_sub(nanos(length)));
-        Self { length, max_bytes, horizon, moved: None, slots: Vec::new() }
+        Self { length, max_bytes, row_bytes: ROW_BYTES, horizon, moved: None, slots: Vec::new() }
+    }
+
+    /// The same, of ids that take so many bytes each.
+    pub(super) fn of_rows(self, row_bytes: u64) -> Self {
+        Self { row_bytes, ..self }
     }
 
     /// A window as it was kept on disk. A length that the operator has shortened since counts at once.
@@ -61,7 +75,7 @@ impl Window {
     ) -> Self {
         let horizon = horizon.plus(was.saturating_sub(length));
         let slots = slots.map(|[from, to, rows]| Slot { from, to, rows }).collect();
-        Self { length, max_bytes, horizon, moved: None, slots }
+        Self { length, max_bytes, row_bytes: ROW_BYTES, horizon, moved: None, slots }
     }
 
     pub(super) fn length(&self) -> Duration {
@@ -117,7 +131,7 @@ impl Window {
     /// Counts a row in.
     pub(super) fn remember(&mut self, stamp: u64) {
         let width = (self.length.as_secs() / 64).max(1);
-        let full = self.max_bytes / ROW_BYTES / 32;
+        let full = self.max_bytes / self.row_bytes / 32;
         let new = Slot { from: stamp, to: stamp, rows: 1 };
         match self.slots.partition_point(|slot| slot.from <= stamp) {
             // Before all others: as when the clock was set back.
@@ -162,7 +176,7 @@ impl Window {
 
     /// Whether ids take more than 15/16 of their bytes.
     pub(super) fn is_pressed(&self) -> bool {
-        self.rows() * ROW_BYTES >= self.max_bytes / 16 * 15
+        self.rows() * self.row_bytes >= self.max_bytes / 16 * 15
     }
 
     /// At the bound, moves the horizon until what stays is 7/8 of it.
@@ -175,7 +189,7 @@ impl Window {
         // The newest slot stays: who shortens the window to nothing counts twice.
         let newest = self.slots.len().saturating_sub(1);
         for slot in self.slots.get(below..newest).unwrap_or_default() {
-            if kept * ROW_BYTES <= self.max_bytes / 8 * 7 {
+            if kept * self.row_bytes <= self.max_bytes / 8 * 7 {
                 return;
             }
             kept -= slot.rows;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::books::Books;
 use super::commit::{Committer, Moment, Tallied};
 use super::entry::Entry;
 use super::error::{Trouble, TroubleKind};
@@ -12,7 +13,7 @@ use super::files::Folder;
 use super::ledger::{LedgerOptions, State};
 use super::queue::{Gathering, Job, Next, Queue, Reading};
 use super::salvage::{self, Known};
-use super::store::{Books, Store};
+use super::store::Store;
 use super::telemetry::Telemetry;
 use crate::clock::Clock;
 use crate::fault::Refusal;

@@ -1,6 +1,6 @@
 //! From what the user wrote to a section that holds together.
 
-use config::{ComponentId, Problem, Problems, Section};
+use config::{Problem, Problems, Section};
 use pipeline::Collects;
 use pipeline::net::Gates;
 use pipeline::state::LedgerOptions;
@@ -12,7 +12,7 @@ use super::pull::CheckedPull;
 use super::settings::{Settings, StateNames};
 use super::signal::NAME_BYTES_MAX;
 use crate::events::settings::{
-    door_problems, endpoint, flush_problem, ledger_options, ledger_problems, path_problem, storage,
+    Place, door_problems, endpoint, flush_problem, ledger_options, ledger_problems, path_problem, place,
 };
 
 /// A section that holds together.
@@ -20,7 +20,8 @@ use crate::events::settings::{
 pub(super) struct Checked {
     pub(super) settings: Settings,
     /// Where something is counted.
-    pub(super) storage: Option<ComponentId>,
+    /// Where something is counted.
+    pub(super) place: Option<Place>,
     /// Who may send signals, where they are sent.
     pub(super) door: Option<Gates>,
     /// Those who send.
@@ -62,17 +63,17 @@ impl Checked {
         let door = settings.door(section, &mut problems);
         let counts = door.is_some()
             || pull.as_ref().is_some_and(|pull| pull.counts() || settings.time_in_state || settings.flapping.is_some());
-        let storage = settings.storage(section, counts).map_err(|problem| problems.push(problem)).unwrap_or_default();
+        let place = settings.place(section, counts).map_err(|problem| problems.push(problem)).unwrap_or_default();
         if problems.has_errors() {
             return Err(problems);
         }
-        Ok(Self { settings, storage, door, kin, pull, warnings: problems })
+        Ok(Self { settings, place, door, kin, pull, warnings: problems })
     }
 
     /// When it reads: with a ledger a scrape shows all that was answered before it.
     pub(super) fn collects(&self) -> Collects {
         let asked = self.pull.as_ref().is_some_and(CheckedPull::on_demand);
-        if asked || self.storage.is_some() { Collects::OnDemand } else { Collects::Interval }
+        if asked || self.place.is_some() { Collects::OnDemand } else { Collects::Interval }
     }
 
     /// Which of the metrics that change with time are wanted.
@@ -104,11 +105,11 @@ impl Settings {
         Some(gates)
     }
 
-    fn storage(&self, section: &Section, counts: bool) -> Result<Option<ComponentId>, Problem> {
+    fn place(&self, section: &Section, counts: bool) -> Result<Option<Place>, Problem> {
         if self.storage.is_empty() && !counts {
             return Ok(None);
         }
-        storage(section, &self.storage).map(Some)
+        place(section, &self.storage, self.durability).map(Some)
     }
 
     fn states(&self, section: &Section, problems: &mut Problems) -> (Vec<String>, Vec<String>) {

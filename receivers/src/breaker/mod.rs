@@ -37,6 +37,7 @@ use self::desks::Desks;
 use self::life::{All, Lives};
 use self::pull::{Books, Puller};
 use self::settings::Settings;
+use crate::events::settings::Place;
 use crate::events::{self, Chore, Emission, Ways, open_ledger};
 
 /// The registry's entry.
@@ -77,7 +78,7 @@ impl Plan<dyn Receiver> for BreakerPlan {
     }
 
     fn storage(&self) -> Option<ComponentId> {
-        self.0.storage.clone()
+        self.0.place.as_ref().and_then(Place::extension)
     }
 
     fn warnings(&self) -> Problems {
@@ -86,9 +87,6 @@ impl Plan<dyn Receiver> for BreakerPlan {
 
     fn build(self: Box<Self>, mut context: BuildContext) -> Result<Box<dyn Receiver>, Fault> {
         let folder = context.state.take();
-        if self.0.storage.is_some() && folder.is_none() && !context.once {
-            return Err(Fault::new("there is no folder for the ledger").of(&context.id));
-        }
         Ok(Box::new(Breaker { checked: self.0, folder, context }))
     }
 }
@@ -108,8 +106,8 @@ impl Receiver for Breaker {
 impl Breaker {
     async fn serve(self, outlet: Outlet, stop: Stop) -> Result<(), Fault> {
         let Self { checked, folder, context } = self;
-        let ledger = match folder.filter(|_| checked.storage.is_some()) {
-            Some(folder) => Some(open_ledger(folder, checked.ledger_options(), &context).await?),
+        let ledger = match &checked.place {
+            Some(_) => Some(open_ledger(folder, checked.ledger_options(), &context).await?),
             None => None,
         };
         let id = context.id.to_string();

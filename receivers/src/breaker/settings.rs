@@ -20,7 +20,8 @@ pub(super) struct Settings {
     pub(super) path: String,
     /// Breakers that do not send and are asked.
     pub(super) pull: Option<Pull>,
-    /// The extension `file_storage` that keeps the counters. Required where something is counted.
+    /// The extension `file_storage` that keeps the counters. Required where something is counted, unless `durability` is
+    /// `memory`.
     pub(super) storage: String,
     /// Whose states the signals name; `fluxgate` by default. Excludes `states`.
     pub(super) preset: Preset,
@@ -34,7 +35,8 @@ pub(super) struct Settings {
     pub(super) instance_label: bool,
     /// How repeated signals are recognised.
     pub(super) dedup: Dedup,
-    /// What a 2xx promises: `durable` (default) survives a power failure, `relaxed` the end of the process.
+    /// What a 2xx promises: `durable` (default) survives a power failure, `relaxed` the end of the process, `memory`
+    /// neither; it needs no `storage`.
     pub(super) durability: DurabilityWord,
     /// Series at most, 100,000 by default; past it transitions count into one overflow series.
     pub(super) max_series: usize,

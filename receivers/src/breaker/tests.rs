@@ -41,7 +41,7 @@ impl Bench {
         let section = Section::from_yaml(ID, yaml).unwrap();
         let checked = Checked::of(&section).unwrap_or_else(|problems| panic!("{problems}"));
         let context = context(ID);
-        let ledger = open_ledger(folder.to_owned(), checked.ledger_options(), &context).await.unwrap();
+        let ledger = open_ledger(Some(folder.to_owned()), checked.ledger_options(), &context).await.unwrap();
         let (outlet, inbox) = probe();
         let house = super::House {
             id: ID,
@@ -327,7 +327,7 @@ async fn a_ledger_that_takes_nothing_makes_the_sender_come_again() {
     let section = Section::from_yaml(ID, YAML).unwrap();
     let checked = Checked::of(&section).unwrap();
     let context = context(ID);
-    let ledger = open_ledger(folder.path().to_owned(), checked.ledger_options(), &context).await.unwrap();
+    let ledger = open_ledger(Some(folder.path().to_owned()), checked.ledger_options(), &context).await.unwrap();
     let outlet = probe().0;
     let house = super::House { id: ID, checked: &checked, ledger: Some(&ledger), context: &context, outlet };
     let counter = Arc::new(house.counter(&ledger, &mut Vec::new()));
@@ -349,6 +349,8 @@ fn problems(yaml: &str) -> String {
 fn what_is_missing_or_wrong_in_the_section_is_told_at_its_place() {
     for (yaml, told) in [
         ("endpoint: localhost:1", "'storage' is missing"),
+        ("endpoint: localhost:1", "or write durability: memory"),
+        ("storage: file_storage\ndurability: memory", "exclude each other: in memory nothing is stored"),
         ("storage: file_storage", "'endpoint' is missing"),
         ("endpoint: localhost:1\nstorage: /x", "storage"),
         ("preset: hystrix", "hystrix"),
@@ -376,6 +378,7 @@ fn what_is_missing_or_wrong_in_the_section_is_told_at_its_place() {
         assert!(problems(&yaml).contains(told), "{yaml}: {}", problems(&yaml));
     }
     assert_eq!(problems(YAML), "");
+    assert_eq!(problems("endpoint: localhost:1\ndurability: memory"), "");
 }
 
 #[test]
@@ -424,7 +427,7 @@ async fn time_in_state_is_kept_through_late_signals_and_restarts_and_never_falls
     let outlet = probe().0;
     let clock = context.clock.clone();
     let start = async || {
-        let ledger = open_ledger(folder.path().to_owned(), checked.ledger_options(), &context).await.unwrap();
+        let ledger = open_ledger(Some(folder.path().to_owned()), checked.ledger_options(), &context).await.unwrap();
         let house = super::House {
             id: ID,
             checked: &checked,

@@ -25,6 +25,27 @@ pub(crate) enum DurabilityWord {
     Durable,
     /// No fsync.
     Relaxed,
+    /// No disk: what was counted goes with the process.
+    Memory,
+}
+
+/// Where a ledger is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a folder of this extension.
+    Disk(ComponentId),
+    /// Nowhere but in memory.
+    Memory,
+}
+
+impl Place {
+    /// The extension that is asked for a folder.
+    pub(crate) fn extension(&self) -> Option<ComponentId> {
+        match self {
+            Self::Disk(extension) => Some(extension.clone()),
+            Self::Memory => None,
+        }
+    }
 }
 
 /// The smallest `dedup.max_bytes`: below it the window would be a few seconds under any load.
@@ -45,6 +66,7 @@ pub(crate) fn ledger_options(dedup: &Dedup, durability: DurabilityWord, max_seri
         durability: match durability {
             DurabilityWord::Durable => Durability::Full,
             DurabilityWord::Relaxed => Durability::Relaxed,
+            DurabilityWord::Memory => Durability::Memory,
         },
         window: dedup.window.get(),
         max_bytes: dedup.max_bytes.get(),
@@ -69,18 +91,25 @@ pub(crate) fn ledger_problems(section: &Section, dedup: &Dedup, max_series: usiz
     problems
 }
 
-/// The extension that the key `storage` names.
+/// Where the keys `storage` and `durability` want the ledger.
 ///
 /// # Errors
-/// When it is missing, or is no component's id.
-pub(crate) fn storage(section: &Section, storage: &str) -> Result<ComponentId, Problem> {
+/// When `storage` is missing, is no component's id, or stands there for nothing.
+pub(crate) fn place(section: &Section, storage: &str, durability: DurabilityWord) -> Result<Place, Problem> {
+    if durability == DurabilityWord::Memory {
+        if !storage.is_empty() {
+            let what = "'storage' and 'durability: memory' exclude each other: in memory nothing is stored";
+            return Err(section.error("storage", what));
+        }
+        return Ok(Place::Memory);
+    }
     if storage.is_empty() {
-        let help =
-            "configure an extension file_storage, list it under service::extensions, and write storage: file_storage";
+        let help = "configure an extension file_storage, list it under service::extensions, and write storage: file_storage; or write \
+                    durability: memory, and counters begin anew at each start";
         let what = "'storage' is missing: counters that are exact need a place on disk";
         return Err(section.error("storage", what).with_help(help));
     }
-    storage.parse().map_err(|error| section.error("storage", format!("{error}")))
+    storage.parse().map(Place::Disk).map_err(|error| section.error("storage", format!("{error}")))
 }
 
 /// The address that the key `endpoint` names.

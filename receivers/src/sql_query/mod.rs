@@ -256,7 +256,7 @@ async fn ledger_in_turn(
 /// Opens the ledger when there is a folder for it. Run once, nothing is remembered.
 async fn open_ledger(context: &BuildContext) -> Result<Option<Ledger>, Fault> {
     let Some(folder) = context.state.clone().filter(|_| !context.once) else { return Ok(None) };
-    events::open_ledger(folder, LedgerOptions::default(), context).await.map(Some)
+    events::open_ledger(Some(folder), LedgerOptions::default(), context).await.map(Some)
 }
 
 /// Queries that track have nowhere to begin in a run that remembers nothing: all of their rows would be new.

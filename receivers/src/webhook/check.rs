@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use config::{ComponentId, Problems, Section};
+use config::{Problems, Section};
 use pdata::{Attributes, Origin};
 use pipeline::mapping::counted::{Condition, CountRules, TimeCell};
 use pipeline::net::{Endpoint, Gates};
@@ -14,14 +14,14 @@ use super::once::OnceRule;
 use super::settings::{self, Settings};
 use super::verify::Verifier;
 use crate::events::settings::{
-    door_problems, endpoint, flush_problem, ledger_options, ledger_problems, path_problem, storage,
+    Place, door_problems, endpoint, flush_problem, ledger_options, ledger_problems, path_problem, place,
 };
 
 /// A section that holds together.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) settings: Settings,
-    pub(super) storage: ComponentId,
+    pub(super) place: Place,
     pub(super) gates: Gates,
     pub(super) origin: Arc<Origin>,
     pub(super) sources: Vec<SourcePlan>,
@@ -76,7 +76,8 @@ impl Checked {
         let settings: Settings = section.decode()?;
         let mut problems = ledger_problems(section, &settings.dedup, settings.max_series);
         settings.check(section, &mut problems);
-        let storage = storage(section, &settings.storage).map_err(|problem| problems.push(problem)).ok();
+        let place =
+            place(section, &settings.storage, settings.durability).map_err(|problem| problems.push(problem)).ok();
         let missing = "'endpoint' is missing: events are sent to an address";
         let endpoint =
             endpoint(section, &settings.endpoint, missing, "write host:port, such as endpoint: localhost:9466");
@@ -92,7 +93,7 @@ impl Checked {
             sources.extend(source.plan(section, &path, &origin, loopback, &mut problems));
         }
         settings.check_sources(section, &mut problems);
-        let (Some(storage), Some(endpoint), Some(gates)) = (storage, endpoint, gates) else { return Err(problems) };
+        let (Some(place), Some(endpoint), Some(gates)) = (place, endpoint, gates) else { return Err(problems) };
         // Without gates the sources' own verification stands at the door, and says by itself where there is none.
         if settings.gates.is_some() {
             problems.extend(gates.review(section, &endpoint, settings.tls.as_ref(), "send events"));
@@ -100,7 +101,7 @@ impl Checked {
         if problems.has_errors() {
             return Err(problems);
         }
-        Ok(Self { settings, storage, gates, origin, sources, warnings: problems })
+        Ok(Self { settings, place, gates, origin, sources, warnings: problems })
     }
 
     pub(super) fn ledger_options(&self) -> LedgerOptions {

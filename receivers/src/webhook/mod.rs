@@ -70,7 +70,8 @@ struct WebhookPlan(Checked);
 /// The receiver.
 struct Webhook {
     checked: Checked,
-    folder: PathBuf,
+    /// Unless the ledger is in memory.
+    folder: Option<PathBuf>,
     context: BuildContext,
 }
 
@@ -99,7 +100,7 @@ impl Plan<dyn Receiver> for WebhookPlan {
     }
 
     fn storage(&self) -> Option<ComponentId> {
-        Some(self.0.storage.clone())
+        self.0.place.extension()
     }
 
     fn warnings(&self) -> Problems {
@@ -108,7 +109,6 @@ impl Plan<dyn Receiver> for WebhookPlan {
 
     fn build(self: Box<Self>, mut context: BuildContext) -> Result<Box<dyn Receiver>, Fault> {
         let folder = context.state.take();
-        let folder = folder.ok_or_else(|| Fault::new("there is no folder for the ledger").of(&context.id))?;
         Ok(Box::new(Webhook { checked: self.0, folder, context }))
     }
 }

@@ -19,13 +19,14 @@ use crate::events::settings::{Dedup, DurabilityWord};
 pub(super) struct Settings {
     /// Where to listen, `host:port`. Required.
     pub(super) endpoint: String,
-    /// The extension `file_storage` that keeps counters, seen ids and records that wait. Required.
+    /// The extension `file_storage` that keeps counters, seen ids and records that wait. Required, unless `durability` is `memory`.
     pub(super) storage: String,
     /// Who sends. At least one.
     pub(super) sources: Vec<Source>,
     /// How repeated events are recognised.
     pub(super) dedup: Dedup,
-    /// What a 2xx promises: `durable` (default) survives a power failure, `relaxed` the end of the process.
+    /// What a 2xx promises: `durable` (default) survives a power failure, `relaxed` the end of the process, `memory`
+    /// neither; it needs no `storage`.
     pub(super) durability: DurabilityWord,
     /// Series at most, 100,000 by default; past it counters and histograms count into one overflow series each.
     pub(super) max_series: usize,

@@ -44,10 +44,20 @@ struct House {
 
 impl House {
     async fn open(folder: &Path, sources: &str) -> Self {
-        let section = Section::from_yaml(ID, &format!("{HEAD}{sources}")).unwrap();
+        Self::at(Some(folder), &format!("{HEAD}{sources}")).await
+    }
+
+    /// Without a disk.
+    async fn in_memory(sources: &str) -> Self {
+        let head = "endpoint: 127.0.0.1:0\ndurability: memory\nflush_interval: 1h\n";
+        Self::at(None, &format!("{head}{sources}")).await
+    }
+
+    async fn at(folder: Option<&Path>, yaml: &str) -> Self {
+        let section = Section::from_yaml(ID, yaml).unwrap();
         let mut checked = Checked::of(&section).unwrap_or_else(|problems| panic!("{problems}"));
         let (logs, context) = (checked.has_logs(), context(ID));
-        let ledger = open_ledger(folder.to_owned(), checked.ledger_options(), &context).await.unwrap();
+        let ledger = open_ledger(folder.map(Path::to_owned), checked.ledger_options(), &context).await.unwrap();
         let (outlet, inbox) = probe();
         let (desk, port) = CollectionDesk::pair(ID, Collects::OnDemand);
         let Parts { routes, mut emission, spool } = assemble(&mut checked, ledger.clone(), outlet, &context).unwrap();

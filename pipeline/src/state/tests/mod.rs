@@ -14,6 +14,7 @@ use crate::testing::identity;
 
 mod clockwork;
 mod damage;
+mod in_memory;
 mod model;
 mod young;
 

@@ -83,7 +83,7 @@ fn a_ledger_of_version_1_is_brought_up_to_date() {
     let mut tree = clockwork.store.tree_to_write().unwrap();
     clockwork.committer.ids.young().for_each(|(id, stamp)| tree.plant(id, stamp).unwrap());
     drop(tree);
-    let books = store::Books { young: 0..0, ..clockwork.committer.books.clone() };
+    let books = books::Books { young: 0..0, ..clockwork.committer.books.clone() };
     let mut row = Vec::new();
     codec::seal(&mut row, &clockwork.store.key, codec::Table::Meta, 2, |out| {
         books.put(out);

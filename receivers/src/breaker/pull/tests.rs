@@ -96,8 +96,8 @@ impl Bench {
         let section = Section::from_yaml(ID, yaml).unwrap();
         let checked = Checked::of(&section).unwrap_or_else(|problems| panic!("{problems}"));
         let context = context(ID);
-        let ledger = match checked.storage {
-            Some(_) => Some(open_ledger(folder.to_owned(), checked.ledger_options(), &context).await.unwrap()),
+        let ledger = match checked.place {
+            Some(_) => Some(open_ledger(Some(folder.to_owned()), checked.ledger_options(), &context).await.unwrap()),
             None => None,
         };
         let (outlet, inbox) = probe();

@@ -48,6 +48,20 @@ async fn all_series_are_there_after_a_restart_and_ids_are_remembered() {
 }
 
 #[tokio::test]
+async fn in_memory_events_count_once_until_the_end_of_the_process() {
+    let mut house = House::in_memory(ORDERS).await;
+    assert_eq!(house.take("/orders", &event(1, "paid", 5)).await, (1, 0, Value::Null));
+    assert_eq!(house.take("/orders", &event(1, "paid", 5)).await, (0, 1, Value::Null));
+    assert_eq!(house.take("/orders", &event(2, "paid", 7)).await, (1, 0, Value::Null));
+    assert_eq!(house.scrape().await, ["amount{} 12", "orders{status=\"paid\"} 2"]);
+    house.close().await;
+    let mut house = House::in_memory(ORDERS).await;
+    assert_eq!(house.scrape().await, [""; 0]);
+    assert_eq!(house.take("/orders", &event(1, "paid", 5)).await, (1, 0, Value::Null), "nobody knows it any more");
+    house.close().await;
+}
+
+#[tokio::test]
 async fn arrays_lines_and_forms_hold_many_events_and_good_ones_count_beside_bad_ones() {
     let folder = tempfile::tempdir().unwrap();
     let mut house = House::open(folder.path(), ORDERS).await;

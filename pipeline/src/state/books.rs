@@ -1,0 +1,67 @@
+//! What a ledger keeps besides its series.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use pdata::UnixNanos;
+
+use super::codec::{self, Reader};
+use super::window::{Window, WindowLimits};
+
+/// Numbers and the window, written with every group.
+#[derive(Clone, Debug)]
+pub(super) struct Books {
+    /// Number of this commit.
+    pub(super) commit: u64,
+    /// Rows of `series`, and of `value`.
+    pub(super) series: u64,
+    /// Rows of `family`, and of its copy.
+    pub(super) families: u64,
+    /// Rows of `cursor`.
+    pub(super) cursors: u64,
+    /// Number of the last record put into the spool.
+    pub(super) spooled: u64,
+    /// Records up to this number have been discharged.
+    pub(super) discharged: u64,
+    /// Rows of `young`.
+    pub(super) young: Range<u64>,
+    pub(super) window: Window,
+}
+
+impl Default for Books {
+    /// Books of nothing, as a place holder.
+    fn default() -> Self {
+        Self::new(Window::new(Duration::ZERO, 0, UnixNanos(0)))
+    }
+}
+
+impl Books {
+    pub(super) fn new(window: Window) -> Self {
+        Self { commit: 0, series: 0, families: 0, cursors: 0, spooled: 0, discharged: 0, young: 0..0, window }
+    }
+
+    pub(super) fn put(&self, out: &mut Vec<u8>) {
+        for number in [self.commit, self.series, self.families, self.cursors, self.spooled, self.discharged] {
+            codec::put_varint(out, number);
+        }
+        codec::put_varint(out, self.window.length().as_secs());
+        codec::put_varint(out, self.window.horizon().0);
+        codec::put_varint(out, self.window.slots().len() as u64);
+        self.window.slots().flatten().for_each(|number| codec::put_varint(out, number));
+        [self.young.start, self.young.end].into_iter().for_each(|number| codec::put_varint(out, number));
+    }
+
+    /// Reads the books, with the window as it is configured now.
+    pub(super) fn take(reader: &mut Reader<'_>, limits: WindowLimits) -> Option<Self> {
+        let (commit, series, families) = (reader.varint()?, reader.varint()?, reader.varint()?);
+        let (cursors, spooled, discharged) = (reader.varint()?, reader.varint()?, reader.varint()?);
+        let (was, horizon) = (Duration::from_secs(reader.varint()?), UnixNanos(reader.varint()?));
+        let count = reader.count()?;
+        let slot = |_| Some([reader.varint()?, reader.varint()?, reader.varint()?]);
+        let slots: Vec<_> = (0..count).map(slot).collect::<Option<_>>()?;
+        let window = Window::restored(limits.length, limits.max_bytes, was, horizon, slots.into_iter());
+        // Version 1 ended here.
+        let young = if reader.0.is_empty() { 0..0 } else { reader.varint()?..reader.varint()? };
+        Some(Self { commit, series, families, cursors, spooled, discharged, young, window })
+    }
+}
