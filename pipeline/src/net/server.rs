@@ -67,6 +67,7 @@ pub struct Server {
     tls: Option<Tls>,
     max_body: u64,
     counts: Counts,
+    finishes: bool,
 }
 
 /// What all connections of a server share.
@@ -153,6 +154,7 @@ impl Server {
             tls: None,
             max_body: MAX_BODY_BYTES,
             counts: Counts::new(&Meters::unread(), "component", ""),
+            finishes: false,
         }
     }
 
@@ -189,6 +191,13 @@ impl Server {
         Self { counts: Counts::new(meters, class, &id.to_string()), ..self }
     }
 
+    /// Finishes requests of HTTP/1 whose client is gone, or has ended its side, before the answer. For doors where a request that has
+    /// come is worth as much without its client: who looks whether the client is there reads, and needs 8 KiB for that.
+    #[must_use]
+    pub fn finishing(self) -> Self {
+        Self { finishes: true, ..self }
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
@@ -200,7 +209,7 @@ impl Server {
     pub async fn serve(self, service: Service, mut stop: Stop) {
         let house = Arc::new(House {
             roster: Roster::new(self.limits, self.counts),
-            builder: builder(),
+            builder: builder(self.finishes),
             timeouts: self.timeouts,
             tls: self.tls,
             max_body: self.max_body,

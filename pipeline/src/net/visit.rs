@@ -188,13 +188,15 @@ fn told(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
     }
 }
 
-/// The limits of both protocols. Without a timer hyper's own deadlines are silently inert.
-pub(super) fn builder() -> auto::Builder<TokioExecutor> {
+/// The limits of both protocols. Without a timer hyper's own deadlines are silently inert. With `half_close` nobody looks whether a
+/// client of HTTP/1 is still there while its request runs.
+pub(super) fn builder(half_close: bool) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         // `Progress` watches heads, by a wake-up a second; hyper's own watch would set a timer for each request.
         .header_read_timeout(None)
+        .half_close(half_close)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
     builder

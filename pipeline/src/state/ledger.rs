@@ -11,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::books::Books;
 use super::commit::{CURSORS_MAX, Committer};
-use super::entry::{Committed, Cursor, Entry, EventId, Place, Tracked};
+use super::entry::{Cursor, Entry, EventId, Place, Tracked};
 use super::error::Trouble;
 use super::files::Folder;
 use super::held::{Class, Standing};
@@ -19,9 +19,10 @@ use super::ids::Ids;
 use super::image::{Image, SharedImage, Snapshot};
 use super::load::{self, Beside, Loaded};
 use super::memory::{self, Memory};
-use super::queue::{Queue, Reading};
+use super::queue::{NotInLine, Queue, Reading};
 use super::salvage::{self, Known};
 use super::store::Store;
+use super::submitting::{Submitting, closed};
 use super::telemetry::Telemetry;
 use super::window::{Window, WindowLimits};
 use super::worker::{self, Worker};
@@ -211,25 +212,36 @@ impl Ledger {
         Self(Arc::new(Inner { image, table: table.clone(), seed, keeping }))
     }
 
-    /// Counts an entry and answers when it is on disk. What it changed shows in every [`snapshot`](Self::snapshot) taken after
+    /// Counts an entry and answers when it is on disk. It is in line when this returns, and not first when the answer is awaited; only
+    /// where the queue is full it waits outside. What it changed shows in every [`snapshot`](Self::snapshot) taken after
     /// the answer. Safe to drop: the entry is then counted or not, and a second try with the same id will tell.
     ///
     /// # Errors
     /// [`Refusal::Retry`] when the disk does not take it; nothing of it is shown or will be, unless it was written after all and
     /// then its retry is a duplicate. [`Refusal::Reject`] when no retry helps: an amount that its metric cannot take, or a
     /// cursor under a token that has been overtaken.
-    pub async fn submit(&self, entry: Entry) -> Result<Committed, Refusal> {
-        entry.check().map_err(|why| Refusal::Reject { why: why.into() })?;
+    pub fn submit(&self, entry: Entry) -> Submitting {
+        if let Err(why) = entry.check() {
+            return Submitting::told(Err(Refusal::Reject { why: why.into() }));
+        }
         let (queue, state) = match &self.0.keeping {
             Keeping::Disk { queue, state, .. } => (queue, state),
-            Keeping::Memory(memory) => return lock(memory).submit(&entry),
+            Keeping::Memory(memory) => return Submitting::told(lock(memory).submit(&entry)),
         };
         if let State::NotReady { why } = &*state.borrow() {
-            return Err(worker::retry(why));
+            return Submitting::told(Err(worker::retry(why)));
         }
-        let closed = || worker::retry("it is closed");
-        let answer = queue.push(entry).await.ok_or_else(closed)?;
-        answer.await.unwrap_or_else(|_| Err(closed()))
+        match queue.try_push(entry) {
+            Ok(answer) => Submitting::in_line(answer),
+            Err(NotInLine::Closed) => Submitting::told(Err(closed())),
+            Err(NotInLine::Full(entry)) => {
+                let queue = queue.clone();
+                Submitting::outside(async move {
+                    let answer = queue.push(*entry).await.ok_or_else(closed)?;
+                    answer.await.unwrap_or_else(|_| Err(closed()))
+                })
+            }
+        }
     }
 
     /// What an event of `source` is known by. `id` should come from signed bytes.
@@ -334,7 +346,7 @@ impl Ledger {
         match wait.await {
             Ok(Ok(spooled)) => Ok(spooled.records),
             Ok(Err(trouble)) => Err(worker::retry(&trouble.to_string())),
-            Err(_) => Err(worker::retry("it is closed")),
+            Err(_) => Err(closed()),
         }
     }
 

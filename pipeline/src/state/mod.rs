@@ -32,6 +32,7 @@ mod pages;
 mod queue;
 mod salvage;
 mod store;
+mod submitting;
 mod telemetry;
 mod wal;
 mod window;
@@ -42,6 +43,7 @@ pub use held::{Standing, Tally};
 pub use image::Snapshot;
 pub use ledger::{Durability, Ledger, LedgerOptions, State};
 pub use offline::{Findings, Listed, Offline};
+pub use submitting::Submitting;
 
 #[cfg(test)]
 mod tests;

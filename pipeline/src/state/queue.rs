@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use super::entry::{Committed, Entry};
 use super::error::Trouble;
@@ -26,6 +26,18 @@ pub(super) struct Job {
     pub(super) answer: oneshot::Sender<Result<Committed, Refusal>>,
     pub(super) bytes: u32,
     pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// Where the answer to an entry comes.
+pub(super) type Answer = oneshot::Receiver<Result<Committed, Refusal>>;
+
+/// Why an entry is not in line.
+#[derive(Debug)]
+pub(super) enum NotInLine {
+    /// Nobody may come any more.
+    Closed,
+    /// There is no room for it now.
+    Full(Box<Entry>),
 }
 
 /// A question about the spool.
@@ -77,14 +89,29 @@ impl Queue {
         Self { waiting: Mutex::default(), arrived: Condvar::new(), room, room_bytes }
     }
 
+    /// Puts an entry in line if there is room.
+    pub(super) fn try_push(&self, entry: Entry) -> Result<Answer, NotInLine> {
+        let bytes = self.share(&entry);
+        match self.room.clone().try_acquire_many_owned(bytes) {
+            Ok(room) => self.enlist(entry, bytes, room).ok_or(NotInLine::Closed),
+            Err(TryAcquireError::NoPermits) => Err(NotInLine::Full(Box::new(entry))),
+            Err(TryAcquireError::Closed) => Err(NotInLine::Closed),
+        }
+    }
+
     /// Puts an entry in line, waiting for room. Safe to drop: what was not put in line was not taken.
-    pub(super) async fn push(&self, entry: Entry) -> Option<oneshot::Receiver<Result<Committed, Refusal>>> {
-        // An entry larger than the whole queue passes alone.
-        let bytes = u32::try_from(entry.bytes()).unwrap_or(u32::MAX).min(self.room_bytes);
-        let room = match self.room.clone().try_acquire_many_owned(bytes) {
-            Ok(room) => room,
-            Err(_) => self.room.clone().acquire_many_owned(bytes).await.ok()?,
-        };
+    pub(super) async fn push(&self, entry: Entry) -> Option<Answer> {
+        let bytes = self.share(&entry);
+        let room = self.room.clone().acquire_many_owned(bytes).await.ok()?;
+        self.enlist(entry, bytes, room)
+    }
+
+    /// What an entry takes of the queue. One that is larger than the whole queue passes alone.
+    fn share(&self, entry: &Entry) -> u32 {
+        u32::try_from(entry.bytes()).unwrap_or(u32::MAX).min(self.room_bytes)
+    }
+
+    fn enlist(&self, entry: Entry, bytes: u32, room: OwnedSemaphorePermit) -> Option<Answer> {
         let (answer, wait) = oneshot::channel();
         let mut waiting = self.lock();
         if waiting.closed {

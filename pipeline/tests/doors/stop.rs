@@ -7,7 +7,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::house::{House, brisk, get, read_one, until, until_closed};
+use crate::house::{House, brisk, get, read_one, read_one_or_end, until, until_closed};
 
 #[tokio::test]
 async fn requests_that_run_are_finished_and_idle_connections_are_closed_at_once() {
@@ -57,4 +57,18 @@ async fn who_came_while_nobody_served_is_served_by_the_successor() {
     let hello = tower::service_fn(|_| async { Ok(pipeline::net::text(http::StatusCode::OK, "successor")) });
     tokio::spawn(Server::new(lent).serve(pipeline::net::Service::new(hello), stop));
     assert!(get(&mut early, "/", "").await.1.ends_with("successor\n"));
+}
+
+#[tokio::test]
+async fn a_client_that_has_ended_its_side_is_answered_where_requests_are_finished() {
+    for finishing in [true, false] {
+        let house = House::open(|server| if finishing { server.finishing() } else { server }).await;
+        let mut stream = house.knock().await;
+        stream.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+        let answer = read_one_or_end(&mut stream).await;
+        assert_eq!(answer.is_some_and(|answer| answer.ends_with("slow\n")), finishing);
+        until_closed(&mut stream).await;
+        house.stop().await;
+    }
 }

@@ -204,6 +204,7 @@ impl House<'_> {
         let lent = listeners.lend(&settings.endpoint).await?;
         let gates = gates.clone().watched(&settings.limits, meters, "receiver", self.id);
         let mut server = Server::new(lent)
+            .finishing()
             .limits(&settings.limits)
             .max_body(settings.max_request_body_size.get())
             .meters(meters, "receiver", self.id);

@@ -74,7 +74,7 @@ async fn answer(source: &Source, request: Request<RequestBody>) -> Response<Resp
         response.headers_mut().insert(header::ALLOW, allowed);
         return response;
     }
-    match source.take(&head.headers, head.uri.path(), body).await {
+    match source.take(head, body).await {
         Ok(Outcome::Taken(taken)) => told(source, &taken),
         Ok(Outcome::Echo(text)) => plain(text),
         Err(Turned { why, after }) => refused(source, why, after),

@@ -18,6 +18,7 @@
 
 pub(crate) mod body;
 mod check;
+mod commit;
 mod counts;
 pub(crate) mod document;
 mod door;
@@ -27,6 +28,7 @@ mod logs;
 pub mod measure;
 mod metric;
 mod once;
+mod pace;
 pub(crate) mod reason;
 mod settings;
 mod source;
@@ -136,8 +138,11 @@ impl Webhook {
         let lent = context.listeners.lend(&checked.settings.endpoint).await?;
         let Checked { settings, gates, .. } = checked;
         let gates = gates.watched(&settings.limits, &context.meters, "receiver", &id);
-        let mut server =
-            Server::new(lent).limits(&settings.limits).max_body(max_body).meters(&context.meters, "receiver", &id);
+        let mut server = Server::new(lent).finishing().limits(&settings.limits).max_body(max_body).meters(
+            &context.meters,
+            "receiver",
+            &id,
+        );
         if let Some(tls) = settings.tls.as_ref() {
             server = server.tls(tls, &gates)?;
         }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use http::HeaderMap;
+use bytes::Bytes;
+use http::request::Parts;
 use pdata::UnixNanos;
 use pipeline::budget::Permit;
 use pipeline::mapping::counted::{Applied, Counted, Skip, When};
@@ -14,17 +14,18 @@ use pipeline::state::{Committed, Entry, Ledger};
 use pipeline::{Clock, Fault, Meters, Refusal};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 use super::body;
 use super::check::SourcePlan;
+use super::commit::{Prepared, What, commit};
 use super::counts::SourceCounts;
-use super::document::{Kind, Rules};
+use super::document::{Documents, Kind, Rules};
 use super::field::{Envelope, Event};
 use super::once::Once;
+use super::pace::Pace;
 use super::reason::Reason;
 use super::verify::{self, Verified};
-use crate::events::spool::{Backlog, Room};
+use crate::events::spool::Backlog;
 
 /// A source that takes requests.
 #[derive(Debug)]
@@ -79,6 +80,26 @@ pub(super) struct Turned {
     pub(super) after: Option<Duration>,
 }
 
+/// A request that has come whole.
+struct Whole {
+    head: Parts,
+    raw: Bytes,
+    kind: Kind,
+    coding: Coding,
+    limit: usize,
+    received: UnixNanos,
+}
+
+/// What a whole request is.
+enum Sorted {
+    /// Events on their way into the ledger, and those that will never be.
+    Prepared(Vec<Prepared>, Taken),
+    /// A challenge, and its answer.
+    Echo(String),
+    /// More events than go together.
+    Many(Box<Whole>),
+}
+
 /// A request's body, read and believed.
 struct Delivery<'a> {
     envelope: Envelope<'a>,
@@ -87,23 +108,6 @@ struct Delivery<'a> {
     /// The body's hash, when it has been asked for.
     digest: std::cell::OnceCell<[u8; 32]>,
     events: usize,
-}
-
-/// An event, or a thing that it tells of, on its way into the ledger.
-struct Prepared {
-    what: What,
-    entry: Entry,
-    applied: Applied,
-    room: Option<Room>,
-}
-
-/// What is on its way.
-#[derive(Clone, Copy)]
-enum What {
-    /// An event.
-    Event,
-    /// A thing, by the place of the metric that counts it.
-    Thing(usize),
 }
 
 /// Why a document is not on its way.
@@ -116,18 +120,8 @@ enum Stopped {
     Turned(Turned),
 }
 
-/// A bucket of tokens, one a request.
-#[derive(Debug)]
-struct Pace {
-    per_second: f64,
-    tokens: f64,
-    at: Instant,
-}
-
 /// Bytes of bodies that may be in memory at once, in KiB: 64 MiB.
 pub(super) const BODIES_KIB: usize = 64 << 10;
-/// The longest that a sender waits for the ledger; Slack gives up after 3 s, GitHub after 10.
-const COMMIT_WITHIN: Duration = Duration::from_secs(5);
 /// When to come again, unless the ledger knows better: it tries its disk five times a second.
 const RETRY: Duration = Duration::from_secs(1);
 /// When to come again after the spool was full: until then something may have been delivered.
@@ -147,10 +141,8 @@ impl Source {
         let things = things.collect::<Result<_, _>>()?;
         let events = Counted::new(plan.rules.clone(), shared.ledger.clone(), meters, labels)?;
         plan.verifier = plan.verifier.watched(meters, receiver, &name);
-        let pace = plan.settings.requests_per_second.map(|rate| {
-            let per_second = f64::from(rate);
-            Mutex::new(Pace { per_second, tokens: per_second, at: shared.clock.now() })
-        });
+        let pace = plan.settings.requests_per_second;
+        let pace = pace.map(|rate| Mutex::new(Pace::new(f64::from(rate), shared.clock.now())));
         let counts = SourceCounts::new(meters, receiver, &name);
         Ok(Self { plan, counts, books: Mutex::new(Books { events, things }), pace, shared })
     }
@@ -159,35 +151,89 @@ impl Source {
     ///
     /// # Errors
     /// Why not, and whether it should come again. Events of it may have been counted all the same; they are duplicates then.
-    pub(super) async fn take(&self, headers: &HeaderMap, path: &str, body: RequestBody) -> Result<Outcome, Turned> {
+    pub(super) async fn take(&self, head: Parts, body: RequestBody) -> Result<Outcome, Turned> {
         if self.pace.as_ref().is_some_and(|pace| !lock(pace).pass(self.shared.clock.now())) {
             return Err(Turned { why: Reason::Rate, after: Some(RETRY) });
         }
-        let kind = Kind::of(self.plan.settings.format, headers)?;
-        let coding = body::coding(headers)?;
+        let kind = Kind::of(self.plan.settings.format, &head.headers)?;
+        let coding = body::coding(&head.headers)?;
         let limit = usize::try_from(self.plan.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
         let _room = self.room(&body, coding, limit)?;
         let raw = body::read(body, limit).await?;
-        let now = self.shared.clock.wall();
-        let verified = self.plan.verifier.verify(headers, &raw, now).map_err(unbelieved)?;
-        // The room for it is taken already.
-        let (body, _) = body::unpack(coding, raw.clone(), limit, Permit::none())?;
-        let envelope = self.plan.fields.envelope(&self.plan.settings.name, path, headers, now);
-        let rules =
-            Rules { json_fields: &self.plan.settings.json_fields, trusted: &self.plan.settings.trusted_headers };
-        let documents = kind.documents(&body, headers, rules)?;
-        let delivery =
-            Delivery { envelope, verified, body: &body, digest: std::cell::OnceCell::new(), events: documents.len() };
+        // Passed on whole, so that nothing of the request is held while it waits for the ledger.
+        match self.sort(Whole { head, raw, kind, coding, limit, received: self.shared.clock.wall() })? {
+            Sorted::Echo(text) => Ok(Outcome::Echo(text)),
+            Sorted::Prepared(prepared, mut taken) => {
+                self.commit(prepared, &mut taken).await?;
+                self.told(taken)
+            }
+            Sorted::Many(whole) => Box::pin(self.take_many(whole)).await,
+        }
+    }
+
+    /// What a whole request is. Nothing of it waits for anything.
+    fn sort(&self, whole: Whole) -> Result<Sorted, Turned> {
+        match self.sort_few(&whole)? {
+            Some(sorted) => Ok(sorted),
+            None => Ok(Sorted::Many(Box::new(whole))),
+        }
+    }
+
+    /// The same, or none when it has more events than go together.
+    fn sort_few(&self, whole: &Whole) -> Result<Option<Sorted>, Turned> {
+        let (verified, body) = self.believe(whole)?;
+        let (delivery, documents) = self.open(whole, verified, &body)?;
+        if documents.len() > TOGETHER {
+            return Ok(None);
+        }
+        let mut taken = Taken::default();
+        match self.prepare(&delivery, 0, &documents, &mut taken) {
+            Ok(prepared) => Ok(Some(Sorted::Prepared(prepared, taken))),
+            Err(stopped) => Ok(Some(Sorted::Echo(stopped.echo()?))),
+        }
+    }
+
+    /// Takes a request of more events than go together, page by page.
+    async fn take_many(&self, whole: Box<Whole>) -> Result<Outcome, Turned> {
+        let (verified, body) = self.believe(&whole)?;
+        let (delivery, documents) = self.open(&whole, verified, &body)?;
         let mut taken = Taken::default();
         for (page, together) in documents.chunks(TOGETHER).enumerate() {
-            let prepared = match self.prepare(&delivery, page * TOGETHER, together, &mut taken) {
-                Ok(prepared) => prepared,
-                Err(Stopped::Echo(text)) => return Ok(Outcome::Echo(text)),
-                Err(Stopped::Turned(turned)) => return Err(turned),
-                Err(Stopped::Unusable(why)) => return Err(why.into()),
-            };
-            self.commit(prepared, &mut taken).await?;
+            match self.prepare(&delivery, page * TOGETHER, together, &mut taken) {
+                Ok(prepared) => self.commit(prepared, &mut taken).await?,
+                Err(stopped) => return stopped.echo().map(Outcome::Echo),
+            }
         }
+        self.told(taken)
+    }
+
+    /// Verifies what was signed, and unpacks it.
+    fn believe<'a>(&'a self, whole: &'a Whole) -> Result<(Verified<'a>, Bytes), Turned> {
+        let Whole { head, raw, coding, limit, received, .. } = whole;
+        let verified = self.plan.verifier.verify(&head.headers, raw, *received).map_err(unbelieved)?;
+        // The room for it is taken already.
+        let (body, _) = body::unpack(*coding, raw.clone(), *limit, Permit::none())?;
+        Ok((verified, body))
+    }
+
+    /// Finds the documents in a body.
+    fn open<'a>(
+        &'a self,
+        whole: &'a Whole,
+        verified: Verified<'a>,
+        body: &'a Bytes,
+    ) -> Result<(Delivery<'a>, Documents<'a>), Turned> {
+        let Whole { head, kind, received, .. } = whole;
+        let settings = &self.plan.settings;
+        let envelope = self.plan.fields.envelope(&settings.name, head.uri.path(), &head.headers, *received);
+        let rules = Rules { json_fields: &settings.json_fields, trusted: &settings.trusted_headers };
+        let documents = kind.documents(body, &head.headers, rules)?;
+        let digest = std::cell::OnceCell::new();
+        Ok((Delivery { envelope, verified, body, digest, events: documents.len() }, documents))
+    }
+
+    /// What is said of a request whose events have all ended.
+    fn told(&self, taken: Taken) -> Result<Outcome, Turned> {
         if self.plan.settings.stale == 401 && taken.is_only(Reason::Stale) {
             return Err(Reason::Stale.into());
         }
@@ -328,17 +374,12 @@ impl Source {
 
     /// Commits entries, in their order.
     async fn commit(&self, prepared: Vec<Prepared>, taken: &mut Taken) -> Result<(), Turned> {
-        let spools = prepared.iter().any(|prepared| prepared.room.is_some());
-        let submitted = submit(self.shared.ledger.clone(), prepared);
-        // Dropped in the middle, as when its sender hangs up, an entry is counted or not; its next try will tell. A record must be known to
-        // be there or not: else its room would be free and taken. So its commit has a task of its own.
-        let submitted = async { if spools { tokio::spawn(submitted).await } else { Ok(submitted.await) } };
-        let Ok(Ok(submitted)) = tokio::time::timeout(COMMIT_WITHIN, submitted).await else {
+        let Some(ended) = commit(&self.shared.ledger, prepared).await else {
             return Err(Turned { why: Reason::Overloaded, after: Some(RETRY) });
         };
         let mut not_now = None;
         let (mut accepted, mut duplicates) = (0, 0);
-        for (what, committed, applied) in submitted {
+        for (what, committed, applied) in ended {
             match (what, committed) {
                 (_, Ok(Committed::New)) => {
                     accepted += usize::from(matches!(what, What::Event));
@@ -372,23 +413,6 @@ impl Books {
     }
 }
 
-/// Puts entries in line one after another before any of them waits, so that they share a commit and keep their order.
-async fn submit(ledger: Ledger, prepared: Vec<Prepared>) -> Vec<(What, Result<Committed, Refusal>, Applied)> {
-    let submit = async |Prepared { what, entry, applied, room }| {
-        let committed = ledger.submit(entry).await;
-        if let (Some(room), Ok(Committed::New)) = (room, &committed) {
-            room.keep();
-        }
-        (what, committed, applied)
-    };
-    let mut prepared = prepared.into_iter();
-    match (prepared.next(), prepared.len()) {
-        // The usual case has nobody to share with.
-        (Some(only), 0) => vec![submit(only).await],
-        (first, _) => join_all(first.into_iter().chain(prepared).map(submit)).await,
-    }
-}
-
 /// A request that is not believed. When the keys cannot be read that is no fault of the sender's, who should come again.
 fn unbelieved(refused: verify::Refused) -> Turned {
     let after = (refused == verify::Refused::Unready).then_some(RETRY);
@@ -417,22 +441,20 @@ impl Taken {
     }
 }
 
-impl Pace {
-    fn pass(&mut self, now: Instant) -> bool {
-        let earned = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
-        self.tokens = (self.tokens + earned).min(self.per_second);
-        self.at = now;
-        let pass = self.tokens >= 1.0;
-        if pass {
-            self.tokens -= 1.0;
-        }
-        pass
-    }
-}
-
 impl From<Reason> for Turned {
     fn from(why: Reason) -> Self {
         Self { why, after: None }
+    }
+}
+
+impl Stopped {
+    /// The echo that was asked for.
+    fn echo(self) -> Result<String, Turned> {
+        match self {
+            Self::Echo(text) => Ok(text),
+            Self::Turned(turned) => Err(turned),
+            Self::Unusable(why) => Err(why.into()),
+        }
     }
 }
 
