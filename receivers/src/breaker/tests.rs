@@ -159,7 +159,8 @@ async fn every_signal_counts_and_self_transitions_too() {
             r#"moves{"pay",new="open",old="open"} 1"#,
         ]
     );
-    assert_eq!((house.shown.len(), house.fresh), (6 + 4, 6 + 4));
+    // The sending at the start may have come between two of the four.
+    assert!(house.shown.len() == 6 + 4 && house.fresh >= 6 + 4, "{} {}", house.shown.len(), house.fresh);
     house.take(&signal("pay", "open", "open", 5.0)).await;
     assert!(house.scrape().await.contains(&r#"moves{"pay",new="open",old="open"} 2"#.to_owned()));
     assert!(house.fresh <= 7, "only what changed goes out, not {}", house.fresh);
