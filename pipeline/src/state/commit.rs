@@ -187,7 +187,7 @@ impl Committer {
     /// Takes the ids' numbers as they are after the file was rebuilt.
     pub(super) fn rebuilt(&mut self, books: Books) {
         self.books = books;
-        self.ids.rebuilt();
+        self.ids.rebuilt(&self.books.window);
         self.draft.clear();
     }
 

@@ -13,6 +13,7 @@ use pdata::Fingerprint;
 use super::books::Books;
 use super::commit::Paper;
 use super::error::Trouble;
+use super::sieve::Sieve;
 use super::store::Store;
 use super::window::{ROW_BYTES, Window};
 
@@ -25,6 +26,8 @@ pub(super) struct Ids {
     oldest: u64,
     merge: Option<Merge>,
     sweep: Option<Sweep>,
+    /// What the tree need not be asked about.
+    sieve: Sieve,
     /// So many are merged.
     young_max: usize,
     draft: Draft,
@@ -79,15 +82,28 @@ impl Ids {
             oldest,
             merge: None,
             sweep: None,
+            sieve: Sieve::default(),
             young_max: young_max.min(share).max(1),
             draft: Draft::default(),
         }
     }
 
+    /// The same, beside a tree that holds what the window knows besides.
+    pub(super) fn beside_tree(self, window: &Window) -> Self {
+        let tree = self.tree(window);
+        Self { sieve: Sieve::of(tree), ..self }
+    }
+
+    /// About how many ids stand in the tree.
+    fn tree(&self, window: &Window) -> usize {
+        usize::try_from(window.rows()).unwrap_or(usize::MAX).saturating_sub(self.fresh.len())
+    }
+
     /// Drafts an id. `false` when it is remembered already.
     pub(super) fn remember<P: Paper>(&mut self, paper: &mut P, id: Fingerprint, stamp: u64) -> Result<bool, P::Error> {
         let young = self.fresh.contains_key(&id) || self.draft.known.contains(&id);
-        if young || self.merge.as_ref().is_some_and(|merge| merge.holds(id)) || paper.knows(id)? {
+        let known = young || self.merge.as_ref().is_some_and(|merge| merge.holds(id));
+        if known || (self.sieve.may_hold(id) && paper.knows(id)?) {
             return Ok(false);
         }
         self.draft.known.insert(id);
@@ -127,6 +143,7 @@ impl Ids {
             0 => alone,
             new => at_least + per_new * new,
         };
+        self.sieve.read_on(store, self.draft.new.len(), self.tree(&books.window))?;
         let merged = amount(MERGE_PER_NEW, MERGE_AT_LEAST, MERGE_ALONE);
         let swept = amount(SWEEP_PER_NEW, SWEEP_AT_LEAST, SWEEP_ALONE);
         Ok(self.merge_some(store, books, merged)? + self.sweep_some(store, &mut books.window, swept)?)
@@ -156,6 +173,7 @@ impl Ids {
                 forgotten += 1;
             } else {
                 tree.plant(*id, *stamp)?;
+                self.sieve.put(*id);
             }
         }
         self.draft.done = merge.done + step.len();
@@ -178,7 +196,7 @@ impl Ids {
 
     /// Whether there is work to do though no event comes.
     pub(super) fn want_tending(&self, window: &Window) -> bool {
-        self.merge.is_some() || self.sweep.is_some() || window.is_due()
+        self.merge.is_some() || self.sweep.is_some() || self.sieve.is_behind() || window.is_due()
     }
 
     /// The group is on disk: what was drafted holds.
@@ -203,10 +221,17 @@ impl Ids {
     }
 
     /// All ids stand in the tree of a new database.
-    pub(super) fn rebuilt(&mut self) {
+    pub(super) fn rebuilt(&mut self, window: &Window) {
         self.drop_draft();
         self.fresh.clear();
         (self.oldest, self.merge, self.sweep) = (u64::MAX, None, None);
+        self.sieve = Sieve::of(self.tree(window));
+    }
+
+    /// Whether the tree is being read for the sieve.
+    #[cfg(test)]
+    pub(super) fn is_behind(&self) -> bool {
+        self.sieve.is_behind()
     }
 
     /// Ids that are held in memory.

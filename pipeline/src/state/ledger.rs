@@ -170,7 +170,7 @@ impl Ledger {
         let (tell, state) = watch::channel(State::Ready);
         let (seed, queue) = (store.key, Arc::new(Queue::new(options.queue_bytes)));
         let image = Arc::new(RwLock::new(loaded.image));
-        let ids = Ids::new(loaded.young, options.young_ids, options.max_bytes);
+        let ids = Ids::new(loaded.young, options.young_ids, options.max_bytes).beside_tree(&loaded.books.window);
         let committer = Committer::new(image.clone(), seed, table.clone(), options.max_series, loaded.books, ids);
         let worker = Worker {
             folder,

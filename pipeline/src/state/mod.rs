@@ -31,6 +31,7 @@ mod offline;
 mod pages;
 mod queue;
 mod salvage;
+mod sieve;
 mod store;
 mod submitting;
 mod telemetry;

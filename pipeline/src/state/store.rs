@@ -308,6 +308,29 @@ impl Store {
         Ok(swept)
     }
 
+    /// Visits up to `rows` ids of the tree after `from`, or from its beginning. Gives the last one, or `None` when that was the end.
+    pub(super) fn ids_after(
+        &self,
+        from: Option<Fingerprint>,
+        rows: usize,
+        mut visit: impl FnMut(Fingerprint),
+    ) -> Result<Option<Fingerprint>, Trouble> {
+        let from = from.map(seen_key);
+        let from = from.as_ref().map_or(&[][..], |key| key);
+        let mut look = self.connection.prepare_cached("SELECT id FROM seen WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+        let mut found = look.query(params![from, rows as i64])?;
+        let (mut seen, mut last) = (0, None);
+        while let Some(row) = found.next()? {
+            seen += 1;
+            let key = row.get_ref(0)?.as_blob().unwrap_or_default();
+            let key = key.try_into().map_err(|_| Trouble::damage("a remembered id has not the length of one"))?;
+            let id = seen_id(key);
+            visit(id);
+            last = Some(id);
+        }
+        Ok(last.filter(|_| seen == rows))
+    }
+
     /// Carries the log over into the database, for a tidy end.
     pub(super) fn checkpoint(&self) -> Result<(), Trouble> {
         Ok(self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?)

@@ -102,3 +102,24 @@ fn a_ledger_of_version_1_is_brought_up_to_date() {
     let findings = Offline::open(bench.folder.path()).unwrap().verify().unwrap();
     assert_eq!((findings.ids, findings.problems), (51, vec![]));
 }
+
+#[test]
+fn ids_in_the_tree_are_known_however_far_the_sieve_is() {
+    let bench = Bench::with(LedgerOptions { young_ids: 100, ..LedgerOptions::default() });
+    let mut clockwork = Clockwork::new(&bench);
+    for group in 0..40 {
+        clockwork.commit(group * 250..(group + 1) * 250);
+    }
+    let mut clockwork = clockwork.restarted(&bench);
+    // Old ones and new ones by turns: while the tree is read, and with a whole sieve until it is full and made anew.
+    let (mut readings, mut was_behind) = (0, true);
+    for new in 10_000..40_000 {
+        let (old, newer) = (new * 7919 % 10_000, 10_000 + (new - 10_000) / 2);
+        let expected = [Committed::Duplicate, Committed::New, Committed::Duplicate];
+        assert_eq!(clockwork.commit([old, new, newer]), expected, "{new}");
+        let behind = clockwork.committer.ids.is_behind();
+        readings += u32::from(behind && !was_behind);
+        was_behind = behind;
+    }
+    assert!(readings >= 1, "the sieve was never full");
+}
