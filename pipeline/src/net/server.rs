@@ -192,7 +192,8 @@ impl Server {
     }
 
     /// Finishes requests of HTTP/1 whose client is gone, or has ended its side, before the answer. For doors where a request that has
-    /// come is worth as much without its client: who looks whether the client is there reads, and needs 8 KiB for that.
+    /// come is worth as much without its client, and answers are short: who looks whether the client is there reads, and needs 8 KiB
+    /// for that.
     #[must_use]
     pub fn finishing(self) -> Self {
         Self { finishes: true, ..self }

@@ -197,6 +197,8 @@ pub(super) fn builder(half_close: bool) -> auto::Builder<TokioExecutor> {
         // `Progress` watches heads, by a wake-up a second; hyper's own watch would set a timer for each request.
         .header_read_timeout(None)
         .half_close(half_close)
+        // There answers are short: head and body cost less in one piece.
+        .writev(!half_close)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD_BYTES);
     builder
