@@ -8,6 +8,7 @@
 //! is bounded here: `docs/security.md` has the list with the defaults.
 
 mod accept;
+mod again;
 mod body;
 #[cfg(feature = "client")]
 pub mod client;

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::hash::BuildHasher as _;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
+use super::again::Again;
 use super::body::{BodyLimits, cap};
 use super::counts::Closed;
 use super::deadline::{Answer, Progress, Tracked};
@@ -111,7 +111,7 @@ impl House {
             let visit = visit.clone();
             service_fn(move |request| visit.clone().answer(request))
         };
-        let mut connection = pin!(self.builder.serve_connection(io, requests));
+        let mut connection = Again::new(self.builder.serve_connection(io, requests));
         let end = async {
             tokio::select! {
                 why = progress.overdue() => Some(why),
@@ -128,7 +128,7 @@ impl House {
         if progress.is_half_open() {
             return visit.closed(Some(Closed::Drain));
         }
-        connection.as_mut().graceful_shutdown();
+        connection.inner().graceful_shutdown();
         // An idle HTTP/2 connection only waits for its client to hear that it is over.
         let drain = if progress.is_idle() { self.timeouts.drain.min(FAREWELL) } else { self.timeouts.drain };
         tokio::select! {
