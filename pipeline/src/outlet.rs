@@ -50,7 +50,12 @@ impl Outlet {
             Payload::Traces(_) => &counts.spans,
         };
         count.add(batch.items() as u64);
-        let copies = share_out(&ports, batch.payload.signal().into(), batch, &counts.unrouted);
+        let mut copies = share_out(&ports, batch.payload.signal().into(), batch, &counts.unrouted);
+        if copies.len() == 1
+            && let Some((port, batch)) = copies.pop()
+        {
+            return ports[port].send(batch).await;
+        }
         // All ports are filled at the same time, so that one full inbox delays the sender and not the other inboxes.
         futures_util::future::join_all(copies.into_iter().map(|(port, batch)| ports[port].send(batch))).await;
     }

@@ -1,6 +1,5 @@
 //! Which protocol a request speaks. One port serves both: gRPC is told by its content type.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::{HeaderMap, Request, Response, header};
@@ -18,11 +17,11 @@ pub(super) fn service(
     gates: &Gates,
 ) -> Service {
     let permission = http.clone();
-    let inside = Service::new(tower::service_fn(move |request: Request<RequestBody>| {
+    let everything = |_: &str| Some(());
+    let guarded = gates.door(everything, move |(), request| {
         let (intake, http) = (intake.clone(), http.clone());
-        async move { Ok::<_, Infallible>(answer(&intake, grpc, http.as_deref(), request).await) }
-    }));
-    let guarded = gates.guard(inside);
+        async move { answer(&intake, grpc, http.as_deref(), request).await }
+    });
     let Some(http) = permission.filter(|http| http.cors.is_some()) else { return guarded };
     // A browser asks for permission without its credentials: that stands before the gates.
     Service::new(tower::service_fn(move |request: Request<RequestBody>| {
