@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use config::Signal;
 use pdata::Metrics;
 use pdata::otlp::{
@@ -16,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::answer::{Form, No, RETRY_AFTER};
-use super::body::Whole;
+use super::body::{Body, Whole};
 use super::settings::{Reply, ReplyWord};
 
 /// Takes requests in, whatever protocol they came by.
@@ -215,7 +214,7 @@ fn understand(decoder: &MetricsDecoder, signal: Signal, form: Form, whole: Whole
             }?;
             // For a moment there are both.
             permit.resize(bytes.len() + protobuf.capacity()).map_err(No::busy)?;
-            protobuf
+            Body::Made(protobuf)
         }
     };
     match signal {
@@ -224,7 +223,7 @@ fn understand(decoder: &MetricsDecoder, signal: Signal, form: Form, whole: Whole
             let decoded = decode_logs(&bytes)?;
             Understood::new(decoded.data.into(), decoded.rejected, decoded.why, permit)
         }
-        Signal::Traces => Understood::new(decode_traces(Bytes::from(bytes))?.into(), 0, None, permit),
+        Signal::Traces => Understood::new(decode_traces(bytes.kept())?.into(), 0, None, permit),
     }
 }
 

@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 
 use ::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
-use http_body_util::BodyExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt as _, StreamBody};
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, metric, number_data_point,
@@ -136,6 +137,12 @@ fn request(path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Requ
     }
     request.extensions_mut().insert(Peer::new(SocketAddr::from(([127, 0, 0, 1], 9))));
     request
+}
+
+/// The same request, whose body comes in pieces of at most this size.
+fn in_pieces(request: Request<RequestBody>, body: &[u8], size: usize) -> Request<RequestBody> {
+    let pieces: Vec<_> = body.chunks(size).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
+    request.map(|_| StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync())
 }
 
 /// A request of `points` gauge points.

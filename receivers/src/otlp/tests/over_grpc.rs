@@ -6,6 +6,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResp
 use pdata::otlp::{RpcStatus, decode_status};
 use tonic::Status;
 
+use super::super::body::FRAME;
 use super::*;
 
 const METRICS: &str = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export";
@@ -40,6 +41,26 @@ async fn points_arrive_under_every_packing() {
     let (heard, _) = house.ends(call(&[("grpc-encoding", "gzip")], frame(0, &plain)), Verdict::Delivered).await;
     assert_eq!(heard.code(), 0);
     assert_eq!(house.budget.used(), 0);
+}
+
+#[tokio::test]
+async fn a_message_may_come_in_any_pieces_and_is_budgeted_in_all() {
+    let mut house = House::open(BOTH);
+    let plain = gauges(3).encode_to_vec();
+    let framed = frame(0, &plain);
+    for size in [1, FRAME, FRAME + 1, framed.len() - 1, framed.len()] {
+        let asking = house.begin(in_pieces(call(&[], vec![]), &framed, size));
+        let batch = house.inbox.next().await.unwrap();
+        assert!(house.budget.used() > 0 && batch.items() == 3, "{size}");
+        batch.settle(Verdict::Delivered);
+        assert_eq!((asking.await.unwrap().code(), house.budget.used()), (0, 0), "{size}");
+    }
+    // Frames of HTTP/2 need not hold a byte, and the head may come alone.
+    let pieces =
+        [&framed[..FRAME], b"", &framed[FRAME..], b""].map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece))));
+    let call = call(&[], vec![]).map(|_| StreamBody::new(futures_util::stream::iter(pieces)).boxed_unsync());
+    let (heard, items) = house.ends(call, Verdict::Delivered).await;
+    assert_eq!((heard.code(), items), (0, 3));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! OTLP/HTTP, in both forms.
 
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceResponse;
-use pdata::otlp::decode_status;
+use pdata::otlp::{decode_status, traces_from_json};
 use std::time::Duration;
 
 use super::*;
@@ -43,6 +43,25 @@ async fn logs_and_traces_have_paths_of_their_own() {
     batch.settle(Verdict::Delivered);
     assert_eq!(asking.await.unwrap().status, StatusCode::OK);
     assert_eq!(house.ask(request("/v1/traces", &[JSON], SPAN)).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn pieces_make_a_body_and_what_is_kept_of_it_has_memory_of_its_own() {
+    let mut house = House::open(BOTH);
+    let spans = Bytes::from(traces_from_json(SPAN.as_bytes()).unwrap());
+    for size in [1, spans.len() - 1, spans.len()] {
+        let in_pieces = in_pieces(request("/v1/traces", &[PROTOBUF], ""), &spans, size);
+        let asking = [in_pieces, request("/v1/traces", &[PROTOBUF], spans.clone())].map(|request| house.begin(request));
+        for asking in asking {
+            let batch = house.inbox.next().await.unwrap();
+            let kept = batch.traces().unwrap().body();
+            assert_eq!(kept, &spans, "{size}");
+            assert_ne!(kept.as_ptr(), spans.as_ptr(), "a piece may lie in a buffer that is far larger");
+            batch.settle(Verdict::Delivered);
+            assert_eq!(asking.await.unwrap().status, StatusCode::OK);
+        }
+    }
+    assert_eq!(house.budget.used(), 0);
 }
 
 #[tokio::test]
