@@ -1,8 +1,8 @@
-//! OTLP through the agent: pushed over HTTP, relabelled, kept for scrapes or pushed on; beside rotel where `tests/otel.sh` has
-//! set it up.
+//! OTLP through the agent: pushed over HTTP or gRPC, relabelled, kept for scrapes or pushed on; beside rotel where `tests/otel.sh`
+//! has set it up.
 //!
-//! Each request is 1,000 points (100 where the table says so) of a counter, in protobuf, over two connections that each wait
-//! for their answers. CPU is the program's, from the first request until it is at rest.
+//! Each request is 1,000 points (100 where the table says so) of a counter, in protobuf, over two connections. Over HTTP each waits
+//! for its answer, over gRPC four calls are under way on each. CPU is the program's, from the first request until it is at rest.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -13,11 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use pdata::otlp::MetricsEncoder;
 use pdata::{
     Attributes, Identity, Kind, Metric, Metrics, Origin, Point, PointFlags, PointValue, SeriesTable, UnixNanos,
 };
 
+use crate::calls;
 use crate::measure::{Report, process_cpu_ns, resident_bytes};
 use crate::process::{Program, free_addresses, weir};
 
@@ -29,43 +31,38 @@ const SENDERS: usize = 2;
 /// What is pushed.
 #[derive(Clone, Copy)]
 struct Load {
+    over: Over,
     series: usize,
     attributes: usize,
     per_request: usize,
 }
 
+#[derive(Clone, Copy)]
+enum Over {
+    Http,
+    Grpc,
+}
+
+/// A thousand points of ten attributes a request, over HTTP, unless a line says otherwise.
+const TEN: Load = Load { over: Over::Http, series: 10_000, attributes: 10, per_request: 1000 };
+const SIX: Load = Load { attributes: 6, ..TEN };
+
 pub fn run() {
     let mut report = Report::new("OTLP through the agent");
-    let large = crate::arguments::large();
-    let sizes: &[usize] = if large { &[10_000, 100_000, 1_000_000] } else { &[10_000, 100_000] };
-    for series in sizes {
-        let load = Load { series: *series, attributes: 10, per_request: 1000 };
-        let goal = if *series > 100_000 { "0.30" } else { "0.25" };
-        figure(
-            &mut report,
-            &format!("weir: {series} series of 10 attributes, relabelled, kept for scrapes"),
-            load,
-            goal,
-            |sink| start_weir(sink, "none", "prometheus"),
-        );
+    for over in [Over::Http, Over::Grpc] {
+        kept(&mut report, Load { over, ..TEN });
     }
-    let small = Load { series: 10_000, attributes: 10, per_request: 100 };
-    figure(&mut report, "weir: the same in requests of 100 points, 10000 series", small, "0.40", |sink| {
-        start_weir(sink, "none", "prometheus")
-    });
-    let six = Load { series: 10_000, attributes: 6, per_request: 1000 };
     for (packing, goal) in [("none", "0.38"), ("zstd", "0.55"), ("gzip", "0.65")] {
         let what = format!("weir: 10000 series of 6 attributes, one dropped, pushed on, {packing}");
-        figure(&mut report, &what, six, goal, |sink| start_weir(sink, packing, "otlp_http"));
+        figure(&mut report, &what, SIX, goal, |sink| start_weir(sink, packing, "otlp_http"));
     }
     match rotel() {
         None => eprintln!("no rotel: run `bash tests/otel.sh` to have it beside weir"),
         Some(binary) => {
-            let ten = Load { series: 10_000, attributes: 10, per_request: 1000 };
-            figure(&mut report, "rotel: 10000 series of 10 attributes, thrown away", ten, "", |_| {
+            figure(&mut report, "rotel: 10000 series of 10 attributes, thrown away", TEN, "", |_| {
                 start_rotel(&binary, &["--exporter", "blackhole"])
             });
-            figure(&mut report, "rotel: 10000 series of 6 attributes, pushed on, gzip", six, "", |sink| {
+            figure(&mut report, "rotel: 10000 series of 6 attributes, pushed on, gzip", SIX, "", |sink| {
                 let to = format!("http://{sink}");
                 start_rotel(
                     &binary,
@@ -76,6 +73,23 @@ pub fn run() {
     }
     bombs(&mut report);
     report.print();
+}
+
+/// What is relabelled and kept for scrapes, by one protocol.
+fn kept(report: &mut Report, ten: Load) {
+    let word = ten.over.word();
+    let mut line = |what: String, load, goal| {
+        let what = format!("weir: {word}, {what}, relabelled, kept for scrapes");
+        figure(report, &what, load, goal, |sink| start_weir(sink, "none", "prometheus"));
+    };
+    let sizes: &[usize] = if crate::arguments::large() { &[10_000, 100_000, 1_000_000] } else { &[10_000, 100_000] };
+    for series in sizes {
+        let goal = if *series > 100_000 { "0.30" } else { "0.25" };
+        line(format!("{series} series of 10 attributes"), Load { series: *series, ..ten }, goal);
+    }
+    let hundred = Load { per_request: 100, ..ten };
+    line("10000 series of 10 attributes in requests of 100 points".to_owned(), hundred, "0.40");
+    line("10000 series of 6 attributes".to_owned(), Load { attributes: 6, ..ten }, "0.18");
 }
 
 /// Bodies that unpack to a thousand times their size, and to more than the 64 MiB that a request may have.
@@ -117,11 +131,11 @@ fn figure(report: &mut Report, what: &str, load: Load, goal: &str, start: impl F
     let bodies = load.bodies();
     let Started { program, _folder } = start(sink);
     // All series twice: after that they are known, and the figure is of the steady state.
-    push(program.address, &bodies, 2 * bodies.len());
+    push(load.over, program.address, &bodies, 2 * bodies.len());
     rest(program.pid());
     let (before, arrived_before) = (process_cpu_ns(program.pid()), arrived.load(Ordering::Relaxed));
     let requests = POINTS / load.per_request;
-    push(program.address, &bodies, requests);
+    push(load.over, program.address, &bodies, requests);
     rest(program.pid());
     let spent = (process_cpu_ns(program.pid()) - before) as f64 / 1e9;
     let mut told = String::new();
@@ -149,7 +163,7 @@ struct Started {
 fn start_weir(sink: SocketAddr, packing: &str, exporter: &str) -> Started {
     let [otlp, metrics, telemetry] = free_addresses();
     let yaml = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: '{otlp}'}}}}}}}}
+        "receivers: {{otlp: {{protocols: {{grpc: {{endpoint: '{otlp}'}}, http: {{endpoint: '{otlp}'}}}}}}}}
 processors:
   relabel:
     metric_relabel_configs:
@@ -210,9 +224,18 @@ fn rest(pid: u32) {
     }
 }
 
+impl Over {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Http => "HTTP",
+            Self::Grpc => "gRPC",
+        }
+    }
+}
+
 impl Load {
     /// Requests that hold each series once.
-    fn bodies(self) -> Vec<Vec<u8>> {
+    fn bodies(self) -> Vec<Bytes> {
         let table = SeriesTable::with_defaults();
         let origin =
             Arc::new(Origin { resource: Attributes::from_pairs([("service.name", "bench")]), ..Origin::default() });
@@ -248,30 +271,42 @@ impl Load {
             }
             let mut out = Vec::new();
             encoder.encode(&metrics, &mut out);
-            out
+            match self.over {
+                Over::Http => out.into(),
+                Over::Grpc => calls::framed(&out),
+            }
         };
         (0..self.series).step_by(self.per_request).map(body).collect()
     }
 }
 
 /// Pushes `requests` requests, going round through the bodies.
-fn push(address: SocketAddr, bodies: &[Vec<u8>], requests: usize) {
+fn push(over: Over, address: SocketAddr, bodies: &[Bytes], requests: usize) {
     std::thread::scope(|scope| {
         for sender in 0..SENDERS {
-            scope.spawn(move || {
-                let stream = TcpStream::connect(address).expect("it listens");
-                stream.set_nodelay(true).expect("a socket takes it");
-                let mut answers = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
-                for request in (sender..requests).step_by(SENDERS) {
-                    let body = &bodies[request % bodies.len()];
-                    let head = format!("POST /v1/metrics HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n", body.len());
-                    (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body)).expect("it reads");
-                    let (first, _) = message(&mut answers).expect("it answers").expect("it answers each request");
-                    assert!(first.contains(" 200 "), "{first}");
-                }
+            scope.spawn(move || match over {
+                Over::Http => post(address, bodies, requests, sender),
+                Over::Grpc => calls::push(address, bodies, requests, sender, SENDERS),
             });
         }
     });
+}
+
+/// One sender's part of the requests.
+fn post(address: SocketAddr, bodies: &[Bytes], requests: usize, sender: usize) {
+    let stream = TcpStream::connect(address).expect("it listens");
+    stream.set_nodelay(true).expect("a socket takes it");
+    let mut answers = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
+    for request in (sender..requests).step_by(SENDERS) {
+        let body = &bodies[request % bodies.len()];
+        let head = format!(
+            "POST /v1/metrics HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(body)).expect("it reads");
+        let (first, _) = message(&mut answers).expect("it answers").expect("it answers each request");
+        assert!(first.contains(" 200 "), "{first}");
+    }
 }
 
 /// Takes all that is pushed to it; the bytes of the bodies are counted.

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_types, reason = "benchmarks measure real time")]
 
 mod arguments;
+mod calls;
 mod databases;
 mod events;
 mod exposition;
