@@ -15,7 +15,7 @@ use tokio::task::coop::has_budget_remaining;
 /// A future that is polled again at once when it was woken meanwhile.
 #[derive(Debug)]
 pub(super) struct Again<F> {
-    future: Pin<Box<F>>,
+    future: F,
     bell: Arc<Bell>,
     waker: Waker,
 }
@@ -37,20 +37,20 @@ const RUNG: u8 = 2;
 /// Polls in a row: a request takes two or three. What goes on for longer lets others run.
 const ROUNDS: usize = 8;
 
-impl<F: Future> Again<F> {
+impl<F: Future + Unpin> Again<F> {
     pub(super) fn new(future: F) -> Self {
         let bell = Arc::new(Bell::default());
         let waker = Waker::from(bell.clone());
-        Self { future: Box::pin(future), bell, waker }
+        Self { future, bell, waker }
     }
 
     /// The future, to tell it something.
-    pub(super) fn inner(&mut self) -> Pin<&mut F> {
-        self.future.as_mut()
+    pub(super) const fn inner(&mut self) -> &mut F {
+        &mut self.future
     }
 }
 
-impl<F: Future> Future for Again<F> {
+impl<F: Future + Unpin> Future for Again<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
@@ -59,7 +59,7 @@ impl<F: Future> Future for Again<F> {
         bell.task.register(cx.waker());
         for _ in 0..ROUNDS {
             bell.state.swap(POLLED, Ordering::AcqRel);
-            if let Poll::Ready(end) = future.as_mut().poll(&mut Context::from_waker(waker)) {
+            if let Poll::Ready(end) = Pin::new(&mut *future).poll(&mut Context::from_waker(waker)) {
                 return Poll::Ready(end);
             }
             if bell.state.compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     impl Task {
-        fn polls<F: Future>(self: &Arc<Self>, future: &mut Again<F>) -> Poll<F::Output> {
+        fn polls<F: Future + Unpin>(self: &Arc<Self>, future: &mut Again<F>) -> Poll<F::Output> {
             Pin::new(future).poll(&mut Context::from_waker(&Waker::from(self.clone())))
         }
 

@@ -22,6 +22,7 @@ mod pem;
 mod response;
 mod roster;
 mod server;
+mod streams;
 mod tls;
 #[cfg(feature = "unpack")]
 mod unpack;

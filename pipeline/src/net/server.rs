@@ -7,8 +7,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use hyper_util::rt::TokioExecutor;
-use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -24,7 +22,6 @@ use super::listener::Lent;
 use super::response::ResponseBody;
 use super::roster::Roster;
 use super::tls::{Tls, TlsServerConfig};
-use super::visit::builder;
 use crate::BoxFuture;
 use crate::fault::Fault;
 use crate::meter::Meters;
@@ -76,7 +73,7 @@ pub(super) struct House {
     pub(super) timeouts: Timeouts,
     pub(super) tls: Option<Tls>,
     pub(super) max_body: u64,
-    pub(super) builder: auto::Builder<TokioExecutor>,
+    pub(super) finishes: bool,
     pub(super) service: Service,
     pub(super) ages: RandomState,
 }
@@ -210,10 +207,10 @@ impl Server {
     pub async fn serve(self, service: Service, mut stop: Stop) {
         let house = Arc::new(House {
             roster: Roster::new(self.limits, self.counts),
-            builder: builder(self.finishes),
             timeouts: self.timeouts,
             tls: self.tls,
             max_body: self.max_body,
+            finishes: self.finishes,
             service,
             ages: RandomState::new(),
         });

@@ -12,7 +12,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -28,6 +28,7 @@ use super::gates::Certificate;
 use super::response::{ResponseBody, text};
 use super::roster::Seat;
 use super::server::{House, Peer};
+use super::streams::{Begun, Together};
 use crate::stop::Stop;
 
 /// The largest head of a request, all headers and the request line; 431 past it.
@@ -111,7 +112,9 @@ impl House {
             let visit = visit.clone();
             service_fn(move |request| visit.clone().answer(request))
         };
-        let mut connection = Again::new(self.builder.serve_connection(io, requests));
+        let begun = Begun::default();
+        let builder = builder(begun.clone(), self.finishes);
+        let mut connection = Again::new(Together::new(builder.serve_connection(io, requests), begun));
         let end = async {
             tokio::select! {
                 why = progress.overdue() => Some(why),
@@ -128,7 +131,7 @@ impl House {
         if progress.is_half_open() {
             return visit.closed(Some(Closed::Drain));
         }
-        connection.inner().graceful_shutdown();
+        connection.inner().connection().graceful_shutdown();
         // An idle HTTP/2 connection only waits for its client to hear that it is over.
         let drain = if progress.is_idle() { self.timeouts.drain.min(FAREWELL) } else { self.timeouts.drain };
         tokio::select! {
@@ -190,8 +193,8 @@ fn told(end: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 
 /// The limits of both protocols. Without a timer hyper's own deadlines are silently inert. With `half_close` nobody looks whether a
 /// client of HTTP/1 is still there while its request runs.
-pub(super) fn builder(half_close: bool) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(begun: Begun, half_close: bool) -> auto::Builder<Begun> {
+    let mut builder = auto::Builder::new(begun);
     builder
         .http1()
         // `Progress` watches heads, by a wake-up a second; hyper's own watch would set a timer for each request.

@@ -7,4 +7,5 @@ mod heads;
 mod house;
 mod slow;
 mod stop;
+mod streams;
 mod tls;

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use crate::house::{House, brisk, read_one, read_one_or_end, until, until_closed};
 
 /// The HTTP/2 preface and an empty SETTINGS frame.
-const H2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+pub(crate) const H2_HELLO: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 /// HEADERS of stream 1: GET http / with everything from HPACK's static table but the path.
-fn h2_get(path: &str) -> Vec<u8> {
+pub(crate) fn h2_get(path: &str) -> Vec<u8> {
     let mut block = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
     block.extend_from_slice(path.as_bytes());
     let mut frame = vec![0, 0, u8::try_from(block.len()).unwrap(), 1, 0x05, 0, 0, 0, 1];
