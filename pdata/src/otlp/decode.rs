@@ -91,6 +91,9 @@ const POINT: usize = size_of::<Pending<'_>>() + size_of::<Point>();
 /// Fewer bytes on the wire have points only when they have no attributes; room is made for no more at once.
 const POINT_BYTES_MIN: usize = 32;
 
+/// Metrics of a request that need no more room than it is given at once.
+const METRICS_FEW: usize = 16;
+
 impl MetricsDecoder {
     /// A decoder whose series stand in `table`.
     #[must_use]
@@ -135,7 +138,7 @@ impl MetricsDecoder {
             room,
             metrics: Metrics::with_capacity(self.table.pin(), points),
             pending: Vec::with_capacity(points),
-            contexts: Vec::new(),
+            contexts: Vec::with_capacity(METRICS_FEW),
             builder: AttributesBuilder::default(),
             rejected: 0,
             why: None,

@@ -32,7 +32,10 @@ impl Memo {
     #[inline]
     pub(super) fn find(&mut self, wire: WireId) -> Option<SeriesId> {
         let entry = self.entries.find_mut(wire.short(), |entry| entry.wire == wire)?;
-        entry.used = self.generation;
+        // A write takes the line from the cache of the other core, which may look it up next.
+        if entry.used != self.generation {
+            entry.used = self.generation;
+        }
         Some(entry.id)
     }
 
