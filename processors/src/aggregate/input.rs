@@ -142,6 +142,9 @@ impl Input {
 /// Copies a value into a place, using its buffers again.
 fn store(place: &mut PointValue, value: &PointValue) {
     match (place, value) {
+        // Nearly all: nothing to be dropped, nothing to be cloned.
+        (PointValue::Int(place), PointValue::Int(value)) => *place = *value,
+        (PointValue::Double(place), PointValue::Double(value)) => *place = *value,
         (PointValue::Histogram(place), PointValue::Histogram(value)) => copy_histogram(place, value),
         (PointValue::Exponential(place), PointValue::Exponential(value)) => copy_exponential(place, value),
         (PointValue::Summary(place), PointValue::Summary(value)) => {
