@@ -1,12 +1,15 @@
 //! OTLP/gRPC: unary calls, a message each way.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use config::Signal;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
+use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
 use pdata::otlp::{PartialSuccess, encode_response, encode_status};
 use pipeline::net::{BoxError, Coding, RequestBody, ResponseBody, full, text};
 use tonic::Status;
@@ -28,6 +31,12 @@ const PATHS: [(&str, Signal); 3] = [
     ("/opentelemetry.proto.collector.logs.v1.LogsService/Export", Signal::Logs),
     ("/opentelemetry.proto.collector.trace.v1.TraceService/Export", Signal::Traces),
 ];
+
+/// The answer to a call that was taken. It tells nobody its length: for that hyper would write a header that no gRPC client reads.
+struct Unary {
+    message: Option<Bytes>,
+    trailers: Option<HeaderMap>,
+}
 
 /// Answers one call.
 pub(super) async fn answer(
@@ -69,17 +78,18 @@ pub(super) fn unknown_protocol() -> Response<ResponseBody> {
 }
 
 fn success(partial: &PartialSuccess) -> Response<ResponseBody> {
-    let message = encode_response(partial);
-    let length = u32::try_from(message.len()).expect("a partial success is a line of text");
-    let mut framed = Vec::with_capacity(FRAME + message.len());
-    framed.push(0);
-    framed.extend_from_slice(&length.to_be_bytes());
-    framed.extend_from_slice(&message);
-    let mut trailers = HeaderMap::new();
+    let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(STATUS, HeaderValue::from_static("0"));
-    let body = Full::new(Bytes::from(framed)).with_trailers(std::future::ready(Some(Ok(trailers))));
-    let body = body.map_err(|never| -> BoxError { match never {} }).boxed_unsync();
-    with_headers(body)
+    with_headers(Unary { message: Some(framed(partial)), trailers: Some(trailers) }.boxed_unsync())
+}
+
+fn framed(partial: &PartialSuccess) -> Bytes {
+    let message = encode_response(partial);
+    if message.is_empty() {
+        return Bytes::from_static(&[0; FRAME]);
+    }
+    let length = u32::try_from(message.len()).expect("a partial success is a line of text");
+    [&[0], &length.to_be_bytes()[..], &message].concat().into()
 }
 
 /// A call that ends with a status and nothing else: its trailers are its headers.
@@ -97,6 +107,21 @@ fn with_headers(body: ResponseBody) -> Response<ResponseBody> {
     response.headers_mut().insert(header::CONTENT_TYPE, GRPC);
     response.headers_mut().insert(ACCEPTED, HeaderValue::from_static(Coding::NAMES));
     response
+}
+
+impl Body for Unary {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = this.message.take().map(Frame::data);
+        Poll::Ready(frame.or_else(|| this.trailers.take().map(Frame::trailers)).map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.trailers.is_none()
+    }
 }
 
 /// How long the sender waits, as it says: up to eight digits and a unit.
