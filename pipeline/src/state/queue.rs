@@ -74,7 +74,7 @@ struct Waiting {
 pub(super) struct Gathering {
     pub(super) entries: usize,
     pub(super) bytes: usize,
-    /// So many are likely to come at once: as many as last time.
+    /// So many are likely to come at once.
     pub(super) expected: usize,
     /// How long to wait for them.
     pub(super) patience: Duration,
@@ -128,6 +128,11 @@ impl Queue {
             waiting.readings.push(reading);
             self.wake(waiting);
         }
+    }
+
+    /// How many are in line.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().jobs.len()
     }
 
     /// Nobody may come any more; who waits is still served.

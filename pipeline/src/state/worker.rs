@@ -41,7 +41,8 @@ pub(super) struct Worker {
 /// What the last group was like: the best guess for the next.
 #[derive(Clone, Copy, Debug, Default)]
 struct Last {
-    entries: usize,
+    /// Who was in it or came meanwhile: so many senders there are at once.
+    senders: usize,
     took: Duration,
 }
 
@@ -51,7 +52,8 @@ const HEAL_EVERY: Duration = Duration::from_millis(200);
 const QUIET: Duration = Duration::from_secs(1);
 /// Between two steps of a merge or a sweep of ids when nothing else happens.
 const TEND_EVERY: Duration = Duration::from_millis(20);
-/// A group waits at most this long, and at most a quarter of the last commit, for those who are about to come back.
+/// A group waits at most this long, and at most twice what the last commit took, for those who are about to come back. Half of the
+/// senders wait for a commit while the others are in it; who lets both go together halves the commits, and answers as many.
 const PATIENCE_MAX: Duration = Duration::from_millis(1);
 
 impl Worker {
@@ -92,8 +94,8 @@ impl Worker {
         Gathering {
             entries: self.options.group_entries,
             bytes: self.options.group_bytes,
-            expected: last.entries,
-            patience: (last.took / 4).min(PATIENCE_MAX),
+            expected: last.senders,
+            patience: (last.took * 2).min(PATIENCE_MAX),
             quiet,
         }
     }
@@ -103,6 +105,7 @@ impl Worker {
         let entries = jobs.len();
         let done = self.commit(jobs, outcomes);
         let took = self.clock.now().saturating_duration_since(began);
+        let senders = entries + self.queue.waiting();
         let refusal = (!done).then(|| self.refusal());
         for (at, job) in jobs.drain(..).enumerate() {
             let outcome = match &refusal {
@@ -113,7 +116,7 @@ impl Worker {
             job.answer.send(outcome).ok();
         }
         self.telemetry.group.set(entries as i64);
-        Last { entries, took }
+        Last { senders, took }
     }
 
     /// Commits a group; on failure drops the connection and says why in the state.
