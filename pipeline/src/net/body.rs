@@ -47,7 +47,8 @@ struct Capped<B> {
     body: B,
     limits: BodyLimits,
     seen: u64,
-    began: Instant,
+    /// Since when it is waited for; most bodies are here already, and nobody looks at the time.
+    began: Option<Instant>,
     /// The next look at the time; `None` until the body was waited for.
     alarm: Option<Pin<Box<Sleep>>>,
     ended: bool,
@@ -108,7 +109,7 @@ impl<B: Body> Capped<B> {
     fn new(body: B, limits: BodyLimits, progress: Option<Arc<Progress>>) -> Self {
         // A request without a body leaves nothing unread when nobody looks at it.
         let ended = body.is_end_stream();
-        Self { body, limits, seen: 0, began: Instant::now(), alarm: None, ended, progress }
+        Self { body, limits, seen: 0, began: None, alarm: None, ended, progress }
     }
 
     fn too_large(&self) -> BodyError {
@@ -119,10 +120,11 @@ impl<B: Body> Capped<B> {
     fn poll_too_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             let now = Instant::now();
-            let end = self.began + self.limits.time;
+            let began = *self.began.get_or_insert(now);
+            let end = began + self.limits.time;
             // The bytes so far buy this much time.
             let bought = Duration::from_millis(self.seen.saturating_mul(1_000) / MIN_RATE);
-            let due = end.min(self.began + RATE_GRACE + bought.min(self.limits.time));
+            let due = end.min(began + RATE_GRACE + bought.min(self.limits.time));
             if due <= now {
                 return Poll::Ready(());
             }
@@ -179,7 +181,7 @@ where
                     return this.fail(error);
                 }
                 this.seen += bytes;
-                if this.began.elapsed() > this.limits.time {
+                if this.began.is_some_and(|began| began.elapsed() > this.limits.time) {
                     return this.fail(BodyError::TooSlow);
                 }
                 Poll::Ready(Some(Ok(frame)))
