@@ -72,6 +72,33 @@ fn a_restart_keeps_all_series() {
     house.weir.stop();
 }
 
+#[test]
+fn without_a_disk_events_count_once_until_the_process_ends() {
+    let config = CONFIG
+        .replace("    storage: file_storage\n", "    durability: memory\n")
+        .replace("  file_storage: {directory: '${env:WEIR_STATE}', create_directory: true}\n", "")
+        .replace("[file_storage, health_check]", "[health_check]");
+    let state = tempfile::tempdir().expect("there is room");
+    for life in 1..=2 {
+        let house = House::start(&config, state.path());
+        assert_eq!(
+            house.shown().value("orders_total", &[("tenant", &tenant(1))]),
+            None,
+            "life {life} begins with nothing"
+        );
+        for id in (1..=20).chain(1..=20) {
+            assert_eq!(house.post(&event(id)).status, 200);
+        }
+        let shown = house.shown();
+        for (tenant, count) in counts(1..=20) {
+            assert_eq!(shown.value("orders_total", &[("tenant", &tenant)]), Some(count), "{tenant} in life {life}");
+        }
+        assert!(house.ready());
+        drop(house);
+    }
+    assert_eq!(std::fs::read_dir(state.path()).expect("it is there").count(), 0, "nothing was written");
+}
+
 fn disk_that_fails(letter: &str) {
     let scratch = tempfile::tempdir().expect("there is room");
     let path = |name: &str| scratch.path().join(name);
