@@ -36,7 +36,7 @@ struct Filter {
     held: usize,
 }
 
-/// Ids that a filter is made for at least: 12 KiB.
+/// Ids that a filter is made for at least: 13 KiB.
 const IDS_MIN: usize = 8192;
 /// Ids that share a block when a filter holds what it was made for: 12.8 bits each, and one answer in 200 is "maybe" for nothing.
 const IDS_PER_BLOCK: usize = 20;
