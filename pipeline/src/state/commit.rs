@@ -1,6 +1,5 @@
 //! A group of entries, in one transaction: worked out on the side, written, committed, and only then shown.
 
-use std::convert::Infallible;
 use std::sync::{Arc, PoisonError, RwLockReadGuard};
 
 use hashbrown::HashMap;
@@ -14,6 +13,7 @@ use super::error::Trouble;
 use super::held::{Class, Held};
 use super::ids::Ids;
 use super::image::{Image, SharedImage};
+use super::memory::Kept;
 use super::store::{Repeated, Store};
 use crate::fault::Refusal;
 
@@ -43,9 +43,6 @@ pub(super) trait Paper {
 
     /// Lets go of the records up to this number.
     fn discharge(&mut self, up_to: u64) -> Result<(), Self::Error>;
-
-    /// Takes an id for good; on disk ids go their own way, see [`Ids::write`].
-    fn keep(&mut self, _id: Fingerprint, _stamp: u64) {}
 }
 
 /// When a group is committed, by both clocks.
@@ -144,14 +141,14 @@ impl Committer {
     /// Shows an entry at once, where nothing can fail half way.
     pub(super) fn keep(
         &mut self,
-        paper: &mut impl Paper<Error = Infallible>,
+        kept: &mut Kept,
         entry: &Entry,
         wall: UnixNanos,
     ) -> (Result<Committed, Refusal>, Tallied) {
         let mut books = std::mem::take(&mut self.books);
         books.commit += 1;
-        let Ok(outcome) = self.enter(paper, &mut books, entry, wall);
-        self.ids.take_new().for_each(|(id, stamp)| paper.keep(id, stamp));
+        let Ok(outcome) = self.enter(kept, &mut books, entry, wall);
+        self.ids.take_new().for_each(|(id, stamp)| kept.ids.insert(id, stamp));
         self.settle(&mut books);
         self.draft.books = Some(books);
         (outcome, self.show())

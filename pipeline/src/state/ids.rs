@@ -143,7 +143,9 @@ impl Ids {
             0 => alone,
             new => at_least + per_new * new,
         };
-        self.sieve.read_on(store, self.draft.new.len(), self.tree(&books.window))?;
+        if self.sieve.is_due() {
+            self.sieve.read_on(store, self.draft.new.len(), self.tree(&books.window))?;
+        }
         let merged = amount(MERGE_PER_NEW, MERGE_AT_LEAST, MERGE_ALONE);
         let swept = amount(SWEEP_PER_NEW, SWEEP_AT_LEAST, SWEEP_ALONE);
         Ok(self.merge_some(store, books, merged)? + self.sweep_some(store, &mut books.window, swept)?)
@@ -196,7 +198,7 @@ impl Ids {
 
     /// Whether there is work to do though no event comes.
     pub(super) fn want_tending(&self, window: &Window) -> bool {
-        self.merge.is_some() || self.sweep.is_some() || self.sieve.is_behind() || window.is_due()
+        self.merge.is_some() || self.sweep.is_some() || self.sieve.is_due() || window.is_due()
     }
 
     /// The group is on disk: what was drafted holds.
@@ -230,8 +232,8 @@ impl Ids {
 
     /// Whether the tree is being read for the sieve.
     #[cfg(test)]
-    pub(super) fn is_behind(&self) -> bool {
-        self.sieve.is_behind()
+    pub(super) fn reads_tree(&self) -> bool {
+        self.sieve.is_due()
     }
 
     /// Ids that are held in memory.

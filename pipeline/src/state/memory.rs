@@ -29,8 +29,8 @@ pub(super) struct Memory {
 
 /// What a ledger on disk has in tables.
 #[derive(Debug, Default)]
-struct Kept {
-    ids: IdSet,
+pub(super) struct Kept {
+    pub(super) ids: IdSet,
     /// Records that wait for export, by number. Who makes them bounds them, as on disk.
     spool: VecDeque<(u64, Box<[u8]>)>,
 }
@@ -135,10 +135,6 @@ impl Paper for Kept {
         let gone = self.spool.partition_point(|(number, _)| *number <= up_to);
         self.spool.drain(..gone);
         Ok(())
-    }
-
-    fn keep(&mut self, id: Fingerprint, stamp: u64) {
-        self.ids.insert(id, stamp);
     }
 }
 

@@ -56,7 +56,7 @@ impl Sieve {
         match (&self.whole, &self.building) {
             (Some(whole), _) => whole.holds(id),
             (None, Some(building)) => building.reached.is_none_or(|reached| id > reached) || building.filter.holds(id),
-            // The ledger has no tree, or a step has failed.
+            // There is no tree: the ledger is in memory.
             (None, None) => true,
         }
     }
@@ -67,13 +67,10 @@ impl Sieve {
         self.whole.iter_mut().chain(building).for_each(|filter| filter.put(id));
     }
 
-    /// Reads on in the tree, if need be, within the transaction of a group that brings `new` ids. `tree` is about how many ids
-    /// there are.
+    /// Reads on in the tree, when that is due, within the transaction of a group that brings `new` ids. `tree` is about how many
+    /// ids there are.
     pub(super) fn read_on(&mut self, store: &Store, new: usize, tree: usize) -> Result<(), Trouble> {
-        if self.whole.as_ref().is_some_and(Filter::is_full) && self.building.is_none() {
-            self.building = Some(Building::of(tree));
-        }
-        let Some(building) = &mut self.building else { return Ok(()) };
+        let building = self.building.get_or_insert_with(|| Building::of(tree));
         let rows = if new == 0 { READ_ALONE } else { READ_AT_LEAST + READ_PER_NEW * new };
         let last = store.ids_after(building.reached, rows, |id| building.filter.put(id))?;
         building.reached = last.or(building.reached);
@@ -84,8 +81,8 @@ impl Sieve {
     }
 
     /// Whether there is something to read.
-    pub(super) fn is_behind(&self) -> bool {
-        self.building.is_some()
+    pub(super) fn is_due(&self) -> bool {
+        self.building.is_some() || self.whole.as_ref().is_some_and(Filter::is_full)
     }
 }
 
@@ -143,14 +140,14 @@ mod tests {
             let wrong = (ids..ids + 100_000).filter(|number| filter.holds(id(*number))).count();
             assert!(wrong < 1000, "{wrong} of 100,000 beside {ids}");
             filter.put(id(ids));
-            assert!(filter.is_full() || ids % IDS_PER_BLOCK as u64 != 0);
+            assert_eq!(filter.is_full(), ids.is_multiple_of(IDS_PER_BLOCK as u64));
         }
     }
 
     #[test]
     fn nothing_is_denied_before_it_was_read() {
         let mut sieve = Sieve::of(100);
-        assert!(sieve.may_hold(id(1)) && sieve.is_behind());
+        assert!(sieve.may_hold(id(1)) && sieve.is_due());
         let building = sieve.building.as_mut().unwrap();
         building.reached = Some(Fingerprint([1 << 63, 0]));
         assert!(!sieve.may_hold(Fingerprint([1 << 62, 7])));

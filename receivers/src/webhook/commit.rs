@@ -50,12 +50,12 @@ pub(super) async fn commit(ledger: &Ledger, prepared: Vec<Prepared>) -> Option<S
 }
 
 /// Puts an entry that shares its commit with no other of its request, and has no record, in line.
-fn only(ledger: &Ledger, mut prepared: Vec<Prepared>) -> Result<(What, Submitting, Applied), Vec<Prepared>> {
-    if !matches!(&*prepared, [Prepared { room: None, .. }]) {
-        return Err(prepared);
+fn only(ledger: &Ledger, prepared: Vec<Prepared>) -> Result<(What, Submitting, Applied), Vec<Prepared>> {
+    match <[Prepared; 1]>::try_from(prepared) {
+        Ok([Prepared { what, entry, applied, room: None }]) => Ok((what, ledger.submit(entry), applied)),
+        Ok([with_record]) => Err(vec![with_record]),
+        Err(prepared) => Err(prepared),
     }
-    let Some(Prepared { what, entry, applied, .. }) = prepared.pop() else { return Err(prepared) };
-    Ok((what, ledger.submit(entry), applied))
 }
 
 async fn commit_many(ledger: Ledger, prepared: Vec<Prepared>) -> Option<SmallVec<[Ended; 1]>> {

@@ -90,14 +90,12 @@ struct Whole {
     received: UnixNanos,
 }
 
-/// What a whole request is.
+/// What a request is whose events go together.
 enum Sorted {
     /// Events on their way into the ledger, and those that will never be.
     Prepared(Vec<Prepared>, Taken),
     /// A challenge, and its answer.
     Echo(String),
-    /// More events than go together.
-    Many(Box<Whole>),
 }
 
 /// A request's body, read and believed.
@@ -128,6 +126,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_SPOOL: Duration = Duration::from_secs(5);
 /// Events that are handed to the ledger at once: what one of its groups holds.
 const TOGETHER: usize = 1024;
+/// A body of so many bytes has no more events than go together: each takes two, with what parts it from the next.
+const FEW_BYTES: usize = 2 * TOGETHER;
 /// Longest text that is echoed.
 const ECHO_BYTES: usize = 1024;
 /// How far in the future an event's time may be when there is a limit: what senders' own libraries allow.
@@ -160,41 +160,33 @@ impl Source {
         let limit = usize::try_from(self.plan.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
         let _room = self.room(&body, coding, limit)?;
         let raw = body::read(body, limit).await?;
-        // Passed on whole, so that nothing of the request is held while it waits for the ledger.
-        match self.sort(Whole { head, raw, kind, coding, limit, received: self.shared.clock.wall() })? {
+        let whole = Whole { head, raw, kind, coding, limit, received: self.shared.clock.wall() };
+        if coding != Coding::Identity || whole.raw.len() > FEW_BYTES {
+            return Box::pin(self.take_pages(whole)).await;
+        }
+        // Passed on whole, so that neither head nor body is held while it waits for the ledger. Its room is: that bounds who waits.
+        match self.sort(whole)? {
             Sorted::Echo(text) => Ok(Outcome::Echo(text)),
             Sorted::Prepared(prepared, mut taken) => {
                 self.commit(prepared, &mut taken).await?;
                 self.told(taken)
             }
-            Sorted::Many(whole) => Box::pin(self.take_many(whole)).await,
         }
     }
 
-    /// What a whole request is. Nothing of it waits for anything.
+    /// What a request is whose events go together, however many there are. Nothing of it waits for anything.
     fn sort(&self, whole: Whole) -> Result<Sorted, Turned> {
-        match self.sort_few(&whole)? {
-            Some(sorted) => Ok(sorted),
-            None => Ok(Sorted::Many(Box::new(whole))),
-        }
-    }
-
-    /// The same, or none when it has more events than go together.
-    fn sort_few(&self, whole: &Whole) -> Result<Option<Sorted>, Turned> {
-        let (verified, body) = self.believe(whole)?;
-        let (delivery, documents) = self.open(whole, verified, &body)?;
-        if documents.len() > TOGETHER {
-            return Ok(None);
-        }
+        let (verified, body) = self.believe(&whole)?;
+        let (delivery, documents) = self.open(&whole, verified, &body)?;
         let mut taken = Taken::default();
         match self.prepare(&delivery, 0, &documents, &mut taken) {
-            Ok(prepared) => Ok(Some(Sorted::Prepared(prepared, taken))),
-            Err(stopped) => Ok(Some(Sorted::Echo(stopped.echo()?))),
+            Ok(prepared) => Ok(Sorted::Prepared(prepared, taken)),
+            Err(stopped) => stopped.echo().map(Sorted::Echo),
         }
     }
 
-    /// Takes a request of more events than go together, page by page.
-    async fn take_many(&self, whole: Box<Whole>) -> Result<Outcome, Turned> {
+    /// Takes a request that may have more events than go together, page by page.
+    async fn take_pages(&self, whole: Whole) -> Result<Outcome, Turned> {
         let (verified, body) = self.believe(&whole)?;
         let (delivery, documents) = self.open(&whole, verified, &body)?;
         let mut taken = Taken::default();

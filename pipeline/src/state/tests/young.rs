@@ -117,7 +117,7 @@ fn ids_in_the_tree_are_known_however_far_the_sieve_is() {
         let (old, newer) = (new * 7919 % 10_000, 10_000 + (new - 10_000) / 2);
         let expected = [Committed::Duplicate, Committed::New, Committed::Duplicate];
         assert_eq!(clockwork.commit([old, new, newer]), expected, "{new}");
-        let behind = clockwork.committer.ids.is_behind();
+        let behind = clockwork.committer.ids.reads_tree();
         readings += u32::from(behind && !was_behind);
         was_behind = behind;
     }

@@ -62,6 +62,21 @@ async fn in_memory_events_count_once_until_the_end_of_the_process() {
 }
 
 #[tokio::test]
+async fn events_that_do_not_go_together_are_taken_page_by_page_and_each_counts_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut house = House::open(folder.path(), ORDERS).await;
+    // The longest body that is sure to go together, all of it lines that are no events.
+    let lines = request(Method::POST, "/orders", &[("content-type", "application/x-ndjson")], "1\n".repeat(1024));
+    assert_eq!(house.send(lines).await.taken(), (0, 0, json!({"malformed": 1024})));
+    let events: Vec<_> = (0..2500).map(|id| event(id % 2400, "paid", 1)).collect();
+    let body = format!("[{}]", events.join(","));
+    assert_eq!(house.take("/orders", &body).await, (2400, 100, Value::Null));
+    assert_eq!(house.take("/orders", &body).await, (0, 2500, Value::Null));
+    assert_eq!(house.scrape().await, ["amount{} 2400", "orders{status=\"paid\"} 2400"]);
+    house.close().await;
+}
+
+#[tokio::test]
 async fn arrays_lines_and_forms_hold_many_events_and_good_ones_count_beside_bad_ones() {
     let folder = tempfile::tempdir().unwrap();
     let mut house = House::open(folder.path(), ORDERS).await;
