@@ -6,7 +6,8 @@
  * not be written count as clean, and a later fsync succeeds without them.
  *
  * Faults: while the file SHIM_FAULT exists, its first letter says what fails: f = fsync with EIO, w = write with EIO,
- * n = write with ENOSPC. SHIM_BLIND=f is a build that syncs no file, SHIM_BLIND=d one that syncs no folder. Clock: the file SHIM_CLOCK holds seconds by which CLOCK_REALTIME is off.
+ * n = write with ENOSPC. SHIM_BLIND=f is a build that syncs no file, SHIM_BLIND=d one that syncs no folder.
+ * SHIM_SLOW: microseconds that an fsync takes before it covers anything, so that a kill finds writes that are not covered yet. Clock: the file SHIM_CLOCK holds seconds by which CLOCK_REALTIME is off.
  *
  * Only files below SHIM_DIR are touched.
  */
@@ -144,6 +145,8 @@ static int cover(int fd, int (*real)(int)) {
     const char *shadow = getenv("SHIM_SHADOW"), *blind = getenv("SHIM_BLIND");
     if (!shadow) return real(fd);
     if (blind && *blind == (S_ISDIR(st.st_mode) ? 'd' : 'f')) return 0;
+    const char *slow = getenv("SHIM_SLOW");
+    if (slow) usleep((useconds_t)strtoul(slow, NULL, 10));
     pthread_mutex_lock(&lock);
     if (S_ISDIR(st.st_mode)) cover_folder(fd, shadow);
     else cover_file(fd, &st, shadow);

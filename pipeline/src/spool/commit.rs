@@ -156,7 +156,8 @@ impl Shared {
         let time = self.clock.wall().0;
         let mut buffer = if writing.is_some() { Vec::new() } else { frame::header(&partition.key) };
         let header = buffer.len() as u64;
-        let sure = writing.as_ref().map_or(header, |active| active.len);
+        // Of a new file nothing is sure, its header neither.
+        let sure = writing.as_ref().map_or(0, |active| active.len);
         buffer.reserve(usize::try_from(bytes).unwrap_or(0));
         let mut heads = Vec::with_capacity(group.len());
         for (job, seq) in group.iter().zip(seq..) {

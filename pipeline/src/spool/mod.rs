@@ -189,7 +189,7 @@ impl Spool {
         folder.drop_folds().map_err(fault)?;
         let mut wrong = Vec::new();
         let found = scan::scan(&folder, Look::Quick, &mut wrong).map_err(fault)?;
-        let last = found.values().map(|found| found.last).max().unwrap_or(0);
+        let last = found.values().map(|found| found.highest).max().unwrap_or(0);
         let last = last.max(folder.last_position().map_err(fault)?);
         let telemetry = Telemetry::new(meters, name);
         telemetry.capacity.set(i64::try_from(options.max_bytes).unwrap_or(i64::MAX));

@@ -152,8 +152,8 @@ impl Offline {
             match walk.step().map_err(|error| self.fault(error))? {
                 Step::End => return Ok(()),
                 Step::Frame(head, at) if head.seq > *last => {
-                    *last = head.seq;
                     if let Some(payload) = payload(file, &head, at).map_err(|error| self.fault(error))? {
+                        *last = head.seq;
                         give(stored(&head, payload))?;
                     }
                 }

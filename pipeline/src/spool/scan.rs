@@ -19,7 +19,10 @@ pub(super) struct Found {
     /// Segments in which nothing is left.
     pub(super) finished: Vec<u64>,
     pub(super) delivered: u64,
+    /// The number of the last parcel that is whole.
     pub(super) last: u64,
+    /// The highest number that was ever given, as far as the files tell: a parcel torn by a crash has one too.
+    pub(super) highest: u64,
 }
 
 /// How well a scan looks.
@@ -48,7 +51,7 @@ pub(super) fn scan(folder: &Folder, look: Look, wrong: &mut Vec<Wrong>) -> io::R
     for (prefix, first) in &segments {
         let found = all.entry(prefix.clone()).or_insert_with(|| {
             let delivered = folder.position(prefix);
-            Found { delivered, last: delivered, ..Found::default() }
+            Found { delivered, last: delivered, highest: delivered, ..Found::default() }
         });
         let newest = newest.get(prefix) == Some(first);
         let file = match File::open(folder.segment(prefix, *first)) {
@@ -59,6 +62,7 @@ pub(super) fn scan(folder: &Folder, look: Look, wrong: &mut Vec<Wrong>) -> io::R
         if let Some((key, _)) = key_of(&file)? {
             found.key.get_or_insert(key);
         }
+        found.highest = found.highest.max(*first);
         let scanned = scan_segment(&file, *first, found, newest || look == Look::Whole)?;
         for (from, to) in scanned.wrong {
             wrong.push(Wrong { prefix: prefix.clone(), first: *first, from, to });
@@ -145,6 +149,9 @@ fn scan_segment(file: &File, first: u64, found: &mut Found, payloads: bool) -> i
             Step::Damaged { from, to } => odd.push((from, to)),
             Step::Frame(head, at) => {
                 segment.sure = segment.sure.max(u64::from(head.sure));
+                // Of a torn parcel the head may stand. A later start that does not look at payloads takes its number for a parcel's: no
+                // other may have it.
+                found.highest = found.highest.max(head.seq);
                 if payloads && payload(file, &head, at)?.is_none() {
                     odd.push((at, at + head.frame()));
                     continue;

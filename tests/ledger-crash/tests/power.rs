@@ -15,6 +15,8 @@ fn run(mutant: &str, rounds: u64, seed: u64) -> Result<Tally, Violation> {
         pair("LD_PRELOAD", shim(scratch.path()).to_str().unwrap()),
         pair("SHIM_DIR", folder.to_str().unwrap()),
         pair("SHIM_SHADOW", shadow.to_str().unwrap()),
+        // A real disk takes its time: many kills find a commit that is written and not synced.
+        ("SHIM_SLOW".to_owned(), "500".to_owned()),
         pair("WEIR_MUTANT", mutant),
     ];
     let setting = Setting { binary: env!("CARGO_BIN_EXE_ledger_crash").into(), folder: folder.clone(), env };

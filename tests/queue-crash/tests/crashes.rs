@@ -50,6 +50,8 @@ impl Rig {
             pair("SHIM_DIR", &folder),
             pair("SHIM_SHADOW", &shadow),
             pair("SHIM_FAULT", &path("fault")),
+            // A real disk takes its time: half of the kills find a group that is written and not synced.
+            ("SHIM_SLOW".to_owned(), "700".to_owned()),
         ];
         env.extend(more.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
         let setting = Setting { binary: env!("CARGO_BIN_EXE_queue_crash").into(), folder, env };

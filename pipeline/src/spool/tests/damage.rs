@@ -15,6 +15,14 @@ fn segment(rig: &Rig, parcels: u64) -> PathBuf {
     rig.files("seg").remove(0)
 }
 
+fn store(spool: &Spool, parcel: Parcel) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        spool.store("", parcel).await.unwrap();
+        spool.close().await;
+    });
+}
+
 fn without(all: u64, missing: impl IntoIterator<Item = u64>) -> Vec<u64> {
     let missing: Vec<_> = missing.into_iter().collect();
     (0..all).filter(|id| !missing.contains(id)).collect()
@@ -89,6 +97,68 @@ fn a_segment_cut_off_anywhere_gives_all_that_is_whole_and_is_no_damage() {
 /// `WEIR_TEST_FLIP_STEP=1` for every length.
 fn cut_step() -> usize {
     std::env::var("WEIR_TEST_FLIP_STEP").ok().and_then(|step| step.parse().ok()).unwrap_or(389)
+}
+
+/// A crash leaves any sectors of what was being written: here the heads of the last parcels, and not all of their bodies.
+#[test]
+fn the_number_of_a_parcel_that_a_crash_tore_is_given_to_no_other() {
+    for torn in 1..4 {
+        let rig = Rig::new(SMALL);
+        let path = segment(&rig, 9);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // As one group would have written them: nothing says that the first of them was on disk before the last.
+        let from = HEADER + (9 - torn) * FRAME;
+        for nth in 0..torn {
+            let at = from + nth * FRAME;
+            let head = frame::Head::parse(bytes[at..].first_chunk().unwrap()).unwrap();
+            let mut again = Vec::new();
+            frame::Head { sure: from as u32, ..head }.put(&mut again);
+            bytes[at..at + frame::HEAD].copy_from_slice(&again);
+            bytes[at + FRAME - 1] ^= 1;
+        }
+        std::fs::write(&path, &bytes).unwrap();
+        rig.files("pos").iter().for_each(|path| std::fs::remove_file(path).unwrap());
+        let kept: Vec<u64> = (0..9 - torn as u64).collect();
+        for start in 0..4 {
+            let later: Vec<u64> = (100..100 + 2 * start).collect();
+            let outside = Offline::open(rig.folder.path()).unwrap();
+            let mut seen = Vec::new();
+            let mut see = |_: &str, stored: Stored| {
+                seen.push(id_of(&stored));
+                Ok(())
+            };
+            outside.read(Kind::Queue, None, &mut see).unwrap();
+            assert_eq!(seen, [&kept[..], &later].concat(), "{torn} torn, start {start}, from outside");
+            let spool = rig.open();
+            let next = 100 + 2 * start;
+            (next..next + 2).for_each(|id| store(&spool, parcel(id, 300)));
+        }
+        assert_eq!(drain_all(&rig.open()), [&kept[..], &(100..108).collect::<Vec<_>>()].concat(), "{torn} torn");
+        assert_eq!(rig.count("weir_queue_damaged"), 0);
+    }
+}
+
+#[test]
+fn a_new_file_whose_beginning_a_crash_tore_is_no_damage() {
+    let rig = Rig::new(SMALL);
+    let spool = rig.open();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    // One group: nothing was on disk before any of it.
+    runtime.block_on(async {
+        let (one, two, three) = tokio::join!(
+            spool.store("", parcel(0, 1000)),
+            spool.store("", parcel(1, 1000)),
+            spool.store("", parcel(2, 1000))
+        );
+        [one, two, three].into_iter().for_each(|stored| stored.unwrap());
+        spool.close().await;
+    });
+    drop(spool);
+    assert_eq!(rig.count("weir_queue_commits"), 1);
+    let path = rig.files("seg").remove(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[..512].fill(0);
+    assert_eq!(replay(&rig, &path, &bytes), (vec![1, 2], 0));
 }
 
 #[test]
