@@ -178,13 +178,13 @@ impl Committer {
 
     /// Whether ids are being merged or swept, or should be.
     pub(super) fn wants_tending(&self) -> bool {
-        self.ids.want_tending(&self.books.window)
+        self.ids.want_tending(&self.books)
     }
 
     /// Takes the ids' numbers as they are after the file was rebuilt.
     pub(super) fn rebuilt(&mut self, books: Books) {
         self.books = books;
-        self.ids.rebuilt(&self.books.window);
+        self.ids.rebuilt(&self.books);
         self.draft.clear();
     }
 

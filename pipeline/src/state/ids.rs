@@ -5,17 +5,19 @@
 //! them they are *merged*: put into the tree in its own order, where neighbours share pages, some with every group. What lies
 //! before the horizon by then is forgotten instead. A *sweep* goes over the tree in steps and forgets likewise.
 //!
-//! An id is in the tree before its young row goes, so whatever a crash interrupts is merged once more, to no effect.
+//! How far a merge or a sweep has come stands in the books: the next process goes on where this one was ended. An id is in the tree
+//! before its young row goes.
 
 use hashbrown::{HashMap, HashSet};
 use pdata::Fingerprint;
 
-use super::books::Books;
+use super::books::{Books, Merged, Sweep};
 use super::commit::Paper;
 use super::error::Trouble;
+use super::load::Young;
 use super::sieve::Sieve;
 use super::store::Store;
-use super::window::{ROW_BYTES, Window};
+use super::window::ROW_BYTES;
 
 /// Remembered ids and the work on them.
 #[derive(Debug)]
@@ -25,7 +27,6 @@ pub(super) struct Ids {
     /// The least stamp among `fresh`.
     oldest: u64,
     merge: Option<Merge>,
-    sweep: Option<Sweep>,
     /// What the tree need not be asked about.
     sieve: Sieve,
     /// So many are merged.
@@ -38,17 +39,8 @@ pub(super) struct Ids {
 struct Merge {
     /// In the tree's order.
     sorted: Vec<(Fingerprint, u64)>,
-    /// How many of them are in the tree, or forgotten.
-    done: usize,
     /// Rows of `young` before this one hold nothing else.
     rows_end: u64,
-}
-
-/// A pass over the tree.
-#[derive(Clone, Debug)]
-struct Sweep {
-    from: Vec<u8>,
-    floor: u64,
 }
 
 /// What the group in hand does. Nobody sees it until its commit.
@@ -57,9 +49,6 @@ struct Draft {
     new: Vec<(Fingerprint, u64)>,
     /// The same, to be looked up.
     known: HashSet<Fingerprint>,
-    /// How far the merge has come.
-    done: usize,
-    sweep: Option<Sweep>,
 }
 
 /// Young ids that one step of a merge takes: so many for each new one and so many besides, and more when nobody waits (some 3 ms).
@@ -74,29 +63,30 @@ const SWEEP_ALONE: usize = 4096;
 impl Ids {
     /// With the young ids that were found on disk. About `young_max` are held in memory, at most twice as many while a merge lasts;
     /// an eighth of what the window may hold where that is less.
-    pub(super) fn new(young: Vec<(Fingerprint, u64)>, young_max: usize, max_bytes: u64) -> Self {
+    pub(super) fn new(young: Young, young_max: usize, max_bytes: u64) -> Self {
         let share = usize::try_from(max_bytes / ROW_BYTES / 8).unwrap_or(usize::MAX);
-        let oldest = young.iter().map(|(_, stamp)| *stamp).min().unwrap_or(u64::MAX);
+        let oldest = young.fresh.iter().map(|(_, stamp)| *stamp).min().unwrap_or(u64::MAX);
+        let Young { merging: mut sorted, rows_end, fresh } = young;
+        sorted.sort_unstable();
         Self {
-            fresh: young.into_iter().collect(),
+            fresh: fresh.into_iter().collect(),
             oldest,
-            merge: None,
-            sweep: None,
+            merge: (!sorted.is_empty()).then_some(Merge { sorted, rows_end }),
             sieve: Sieve::default(),
             young_max: young_max.min(share).max(1),
             draft: Draft::default(),
         }
     }
 
-    /// The same, beside a tree that holds what the window knows besides.
-    pub(super) fn beside_tree(self, window: &Window) -> Self {
-        let tree = self.tree(window);
+    /// The same, beside a tree that holds what the books tell of besides.
+    pub(super) fn beside_tree(self, books: &Books) -> Self {
+        let tree = self.tree(books);
         Self { sieve: Sieve::of(tree), ..self }
     }
 
     /// About how many ids stand in the tree.
-    fn tree(&self, window: &Window) -> usize {
-        usize::try_from(window.rows()).unwrap_or(usize::MAX).saturating_sub(self.fresh.len())
+    fn tree(&self, books: &Books) -> usize {
+        usize::try_from(books.window.rows()).unwrap_or(usize::MAX).saturating_sub(self.fresh.len())
     }
 
     /// Drafts an id. `false` when it is remembered already.
@@ -134,41 +124,40 @@ impl Ids {
         if self.merge.is_none() && (expired || self.fresh.len() >= self.young_max) {
             self.begin_merge(books.young.end);
         }
-        self.draft.done = self.merge.as_ref().map_or(0, |merge| merge.done);
-        self.draft.sweep = self.sweep.clone();
-        if self.draft.sweep.is_none() && self.merge.is_none() && due {
-            self.draft.sweep = Some(Sweep { from: Vec::new(), floor: books.window.floor() });
+        if books.sweep.is_none() && self.merge.is_none() && due {
+            books.sweep = Some(Sweep { floor: books.window.floor(), reached: None });
         }
         let amount = |per_new: usize, at_least: usize, alone: usize| match self.draft.new.len() {
             0 => alone,
             new => at_least + per_new * new,
         };
         if self.sieve.is_due() {
-            self.sieve.read_on(store, self.draft.new.len(), self.tree(&books.window))?;
+            self.sieve.read_on(store, self.draft.new.len(), self.tree(books))?;
         }
         let merged = amount(MERGE_PER_NEW, MERGE_AT_LEAST, MERGE_ALONE);
         let swept = amount(SWEEP_PER_NEW, SWEEP_AT_LEAST, SWEEP_ALONE);
-        Ok(self.merge_some(store, books, merged)? + self.sweep_some(store, &mut books.window, swept)?)
+        Ok(self.merge_some(store, books, merged)? + sweep_some(store, books, swept)?)
     }
 
     fn begin_merge(&mut self, rows_end: u64) {
         let mut sorted: Vec<_> = self.fresh.drain().collect();
         sorted.sort_unstable();
-        self.merge = Some(Merge { sorted, done: 0, rows_end });
+        self.merge = Some(Merge { sorted, rows_end });
         self.oldest = u64::MAX;
     }
 
     fn merge_some(&mut self, store: &Store, books: &mut Books, amount: usize) -> Result<u64, Trouble> {
         let Some(merge) = &self.merge else { return Ok(0) };
-        let left = &merge.sorted[merge.done..];
-        if left.is_empty() {
+        let left = merge.left(books.merged);
+        let step = &left[..amount.min(left.len())];
+        let Some((reached, _)) = step.last() else {
             let end = merge.rows_end.min(books.young.start + amount as u64);
             store.forget_young(end)?;
             books.young.start = end;
+            books.merged = books.merged.filter(|merged| end < merged.rows_end);
             return Ok(0);
-        }
+        };
         let (mut tree, floor, mut forgotten) = (store.tree_to_write()?, books.window.floor(), 0);
-        let step = &left[..amount.min(left.len())];
         for (id, stamp) in step {
             if *stamp < floor {
                 books.window.forget(*stamp);
@@ -178,27 +167,13 @@ impl Ids {
                 self.sieve.put(*id);
             }
         }
-        self.draft.done = merge.done + step.len();
+        books.merged = Some(Merged { rows_end: merge.rows_end, reached: *reached });
         Ok(forgotten)
     }
 
-    fn sweep_some(&mut self, store: &Store, window: &mut Window, amount: usize) -> Result<u64, Trouble> {
-        let Some(sweep) = &mut self.draft.sweep else { return Ok(0) };
-        let swept = store.sweep(&sweep.from, sweep.floor, amount)?;
-        swept.forgotten.iter().for_each(|stamp| window.forget(*stamp));
-        match swept.reached {
-            Some(reached) => sweep.from = reached,
-            None => {
-                window.swept(sweep.floor);
-                self.draft.sweep = None;
-            }
-        }
-        Ok(swept.forgotten.len() as u64)
-    }
-
     /// Whether there is work to do though no event comes.
-    pub(super) fn want_tending(&self, window: &Window) -> bool {
-        self.merge.is_some() || self.sweep.is_some() || self.sieve.is_due() || window.is_due()
+    pub(super) fn want_tending(&self, books: &Books) -> bool {
+        self.merge.is_some() || books.sweep.is_some() || self.sieve.is_due() || books.window.is_due()
     }
 
     /// The group is on disk: what was drafted holds.
@@ -206,12 +181,9 @@ impl Ids {
         self.oldest = self.draft.new.iter().map(|(_, stamp)| *stamp).fold(self.oldest, u64::min);
         self.fresh.extend(self.draft.new.drain(..));
         self.draft.known.clear();
-        self.sweep = self.draft.sweep.take();
-        if let Some(merge) = &mut self.merge {
-            merge.done = self.draft.done;
-            if merge.done == merge.sorted.len() && books.young.start >= merge.rows_end {
-                self.merge = None;
-            }
+        // Every step but the last leaves word.
+        if books.merged.is_none() {
+            self.merge = None;
         }
     }
 
@@ -219,15 +191,14 @@ impl Ids {
     pub(super) fn drop_draft(&mut self) {
         self.draft.new.clear();
         self.draft.known.clear();
-        self.draft.sweep = None;
     }
 
     /// All ids stand in the tree of a new database.
-    pub(super) fn rebuilt(&mut self, window: &Window) {
+    pub(super) fn rebuilt(&mut self, books: &Books) {
         self.drop_draft();
         self.fresh.clear();
-        (self.oldest, self.merge, self.sweep) = (u64::MAX, None, None);
-        self.sieve = Sieve::of(self.tree(window));
+        (self.oldest, self.merge) = (u64::MAX, None);
+        self.sieve = Sieve::of(self.tree(books));
     }
 
     /// Whether the tree is being read for the sieve.
@@ -243,7 +214,24 @@ impl Ids {
     }
 }
 
+fn sweep_some(store: &Store, books: &mut Books, amount: usize) -> Result<u64, Trouble> {
+    let Some(sweep) = books.sweep else { return Ok(0) };
+    let swept = store.sweep(sweep.reached, sweep.floor, amount)?;
+    swept.forgotten.iter().for_each(|stamp| books.window.forget(*stamp));
+    books.sweep = swept.reached.map(|reached| Sweep { reached: Some(reached), ..sweep });
+    if books.sweep.is_none() {
+        books.window.swept(sweep.floor);
+    }
+    Ok(swept.forgotten.len() as u64)
+}
+
 impl Merge {
+    /// What is not in the tree yet.
+    fn left(&self, merged: Option<Merged>) -> &[(Fingerprint, u64)] {
+        let done = merged.map_or(0, |merged| self.sorted.partition_point(|(id, _)| *id <= merged.reached));
+        &self.sorted[done..]
+    }
+
     fn holds(&self, id: Fingerprint) -> bool {
         self.sorted.binary_search_by_key(&id, |(known, _)| *known).is_ok()
     }

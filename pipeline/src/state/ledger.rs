@@ -170,7 +170,7 @@ impl Ledger {
         let (tell, state) = watch::channel(State::Ready);
         let (seed, queue) = (store.key, Arc::new(Queue::new(options.queue_bytes)));
         let image = Arc::new(RwLock::new(loaded.image));
-        let ids = Ids::new(loaded.young, options.young_ids, options.max_bytes).beside_tree(&loaded.books.window);
+        let ids = Ids::new(loaded.young, options.young_ids, options.max_bytes).beside_tree(&loaded.books);
         let committer = Committer::new(image.clone(), seed, table.clone(), options.max_series, loaded.books, ids);
         let worker = Worker {
             folder,
@@ -206,7 +206,7 @@ impl Ledger {
         telemetry.relaxed.set(2);
         let (seed, image) = (Seed::random(), Arc::new(RwLock::new(Image::default())));
         let window = Window::new(options.window, options.max_bytes, clock.wall()).of_rows(memory::ROW_BYTES);
-        let ids = Ids::new(Vec::new(), options.young_ids, options.max_bytes);
+        let ids = Ids::new(load::Young::default(), options.young_ids, options.max_bytes);
         let committer = Committer::new(image.clone(), seed, table.clone(), options.max_series, Books::new(window), ids);
         let keeping = Keeping::Memory(Box::new(Mutex::new(Memory::new(committer, clock.clone(), telemetry))));
         Self(Arc::new(Inner { image, table: table.clone(), seed, keeping }))

@@ -17,7 +17,17 @@ use super::window::WindowLimits;
 pub(super) struct Loaded {
     pub(super) books: Books,
     pub(super) image: Image,
-    pub(super) young: Vec<(Fingerprint, u64)>,
+    pub(super) young: Young,
+}
+
+/// Young ids and their stamps.
+#[derive(Debug, Default)]
+pub(super) struct Young {
+    /// On their way into the tree.
+    pub(super) merging: Vec<(Fingerprint, u64)>,
+    /// Those are in the rows before this one.
+    pub(super) rows_end: u64,
+    pub(super) fresh: Vec<(Fingerprint, u64)>,
 }
 
 /// A database of up to this many pages (4 MiB) is checked from end to end at start, some 10 ms; of a larger one ids and spooled
@@ -170,8 +180,9 @@ pub(super) fn take_name(mut row: codec::Reader<'_>) -> Option<(Fingerprint, u32,
     Some((row.fingerprint()?, u32::try_from(row.varint()?).ok()?, row.0))
 }
 
-fn load_young(store: &Store, books: &Books) -> Result<Vec<(Fingerprint, u64)>, Trouble> {
-    let (mut young, mut next) = (Vec::new(), books.young.start);
+fn load_young(store: &Store, books: &Books) -> Result<Young, Trouble> {
+    let rows_end = books.merged.map_or(0, |merged| merged.rows_end);
+    let (mut young, mut next) = (Young { rows_end, ..Young::default() }, books.young.start);
     if books.young.is_empty() {
         // As in a ledger of version 1, which has no such table.
         return Ok(young);
@@ -181,7 +192,11 @@ fn load_young(store: &Store, books: &Books) -> Result<Vec<(Fingerprint, u64)>, T
         let Some(ids) = ids.filter(|_| id == next) else {
             return Err(Trouble::damage(format!("row {id} of young does not match its check")));
         };
-        young.extend(ids);
+        if next < rows_end {
+            young.merging.extend(ids)
+        } else {
+            young.fresh.extend(ids)
+        }
         next += 1;
         Ok(())
     })?;

@@ -162,7 +162,12 @@ impl Offline {
     /// How many young ids are not among the old ones as well, on their way there.
     fn young_alone(&self, loaded: &Loaded) -> Result<u64, Trouble> {
         let mut tree = self.store.tree()?;
-        loaded.young.iter().try_fold(0, |alone, (id, _)| Ok(alone + u64::from(!tree.knows(*id)?)))
+        loaded
+            .young
+            .merging
+            .iter()
+            .chain(&loaded.young.fresh)
+            .try_fold(0, |alone, (id, _)| Ok(alone + u64::from(!tree.knows(*id)?)))
     }
 
     fn count(&self, sql: &str) -> u64 {

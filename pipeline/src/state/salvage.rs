@@ -76,7 +76,7 @@ pub(super) fn rebuild(
     books.series = 0;
     books.families = 0;
     books.cursors = 0;
-    books.young = 0..0;
+    (books.young, books.merged, books.sweep) = (0..0, None, None);
     let mut store = Store::open(&building, Durability::Full, &(seed, books.clone()))?;
     store.begin()?;
     match known {

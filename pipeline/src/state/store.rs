@@ -280,22 +280,23 @@ impl Store {
 
     /// Looks at up to `rows` ids after `from` and forgets those stamped before `floor`. Gives where it came to, or `None` at
     /// the end.
-    pub(super) fn sweep(&self, from: &[u8], floor: u64, rows: usize) -> Result<Swept, Trouble> {
+    pub(super) fn sweep(&self, from: Option<Fingerprint>, floor: u64, rows: usize) -> Result<Swept, Trouble> {
         let mut swept = Swept::default();
+        let from = from.map(seen_key);
+        let from = from.as_ref().map_or(&[][..], |key| key);
         let mut look =
             self.connection.prepare_cached("SELECT id, stamp FROM seen WHERE id > ?1 ORDER BY id LIMIT ?2")?;
         let mut found = look.query(params![from, rows as i64])?;
-        let (mut seen, mut last) = (0, Vec::new());
+        let (mut seen, mut last) = (0, None);
         let mut gone = Vec::new();
         while let Some(row) = found.next()? {
             let key = row.get_ref(0)?.as_blob().unwrap_or_default();
             seen += 1;
-            last.clear();
-            last.extend_from_slice(key);
-            match open_stamp(key, row.get(1)?) {
-                Some(stamp) if stamp >= floor => {}
-                Some(stamp) => gone.push((key.to_vec(), stamp)),
-                None => return Err(Trouble::damage("a remembered id does not match its check")),
+            last = key.try_into().ok();
+            match (last, open_stamp(key, row.get(1)?)) {
+                (Some(_), Some(stamp)) if stamp >= floor => {}
+                (Some(key), Some(stamp)) => gone.push((key, stamp)),
+                _ => return Err(Trouble::damage("a remembered id does not match its check")),
             }
         }
         drop(found);
@@ -304,7 +305,7 @@ impl Store {
             forget.execute([key])?;
             swept.forgotten.push(stamp);
         }
-        swept.reached = (seen == rows).then_some(last);
+        swept.reached = last.as_ref().map(seen_id).filter(|_| seen == rows);
         Ok(swept)
     }
 
@@ -379,7 +380,7 @@ pub(super) struct Swept {
     /// Stamps of the ids that were forgotten.
     pub(super) forgotten: Vec<u64>,
     /// The last id looked at; `None` at the end of the table.
-    pub(super) reached: Option<Vec<u8>>,
+    pub(super) reached: Option<Fingerprint>,
 }
 
 /// Records that wait for export.

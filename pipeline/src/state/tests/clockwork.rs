@@ -22,7 +22,7 @@ impl Clockwork {
         let loaded = load::load(&store, bench.options.window_limits(), load::Beside::Nobody).unwrap();
         let (image, table) = (Arc::new(RwLock::new(loaded.image)), SeriesTable::with_defaults());
         let ids = ids::Ids::new(loaded.young, bench.options.young_ids, bench.options.max_bytes);
-        let ids = ids.beside_tree(&loaded.books.window);
+        let ids = ids.beside_tree(&loaded.books);
         let committer = commit::Committer::new(image, store.key, table, 1000, loaded.books, ids);
         Self { committer, store, wall, now }
     }

@@ -39,7 +39,47 @@ fn an_id_is_known_at_every_step_on_its_way_into_the_tree() {
 }
 
 #[test]
-fn a_merge_that_a_restart_broke_off_is_begun_again_and_forgets_nothing() {
+fn young_ids_do_not_pile_up_where_every_life_is_short() {
+    let bench = bench();
+    let mut clockwork = Clockwork::new(&bench);
+    let mut most = 0;
+    for life in 0..300 {
+        clockwork.commit(life * 20..life * 20 + 20);
+        clockwork = clockwork.restarted(&bench);
+        most = most.max(clockwork.committer.ids.young().count());
+    }
+    assert!((500..1200).contains(&most), "{most} ids were held in memory");
+    assert!(count(&clockwork, "seen") >= 4800, "{} ids are in the tree", count(&clockwork, "seen"));
+    assert!(count(&clockwork, "young") <= 60, "{} rows of young ids are left", count(&clockwork, "young"));
+    all_are_known(&mut clockwork, 0..6000);
+    assert_eq!(clockwork.committer.books.window.rows(), 6000);
+}
+
+#[test]
+fn a_sweep_comes_to_its_end_where_every_life_is_short() {
+    let bench = bench();
+    let mut clockwork = Clockwork::new(&bench);
+    clockwork.commit(0..6000);
+    // What begins the merge.
+    clockwork.commit([6000]);
+    while clockwork.committer.wants_tending() {
+        clockwork.commit([]);
+    }
+    clockwork.wall.0 += 200 * 3600 * 1_000_000_000;
+    clockwork.now += Duration::from_secs(200 * 3600);
+    let mut lives = 0;
+    while clockwork.committer.books.window.rows() > lives + 1 {
+        lives += 1;
+        clockwork.commit([6000 + lives]);
+        clockwork = clockwork.restarted(&bench);
+        assert!(lives < 100, "{} ids are left", clockwork.committer.books.window.rows());
+    }
+    assert!(lives > 10, "one step does not go over all");
+    assert!(count(&clockwork, "seen") < 100, "{} ids are in the tree", count(&clockwork, "seen"));
+}
+
+#[test]
+fn a_merge_that_a_restart_broke_off_goes_on_and_forgets_nothing() {
     let bench = bench();
     let mut clockwork = Clockwork::new(&bench);
     let mut broken = 0;
@@ -84,10 +124,11 @@ fn a_ledger_of_version_1_is_brought_up_to_date() {
     clockwork.committer.ids.young().for_each(|(id, stamp)| tree.plant(id, stamp).unwrap());
     drop(tree);
     let books = books::Books { young: 0..0, ..clockwork.committer.books.clone() };
+    assert_eq!((books.merged, books.sweep), (None, None));
     let mut row = Vec::new();
     codec::seal(&mut row, &clockwork.store.key, codec::Table::Meta, 2, |out| {
         books.put(out);
-        out.truncate(out.len() - 2);
+        out.truncate(out.len() - 4);
     });
     let connection = &clockwork.store.connection;
     connection.execute("UPDATE meta SET row = ?1 WHERE id = 2", [row]).unwrap();
