@@ -6,6 +6,7 @@
 //! given to other threads by who decodes them, and what a connection may hold unread bounds the work that comes at once.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -17,7 +18,14 @@ use crate::BoxFuture;
 
 /// Requests that a connection has begun and that do not run yet.
 #[derive(Clone, Default)]
-pub(super) struct Begun(Arc<Mutex<Vec<BoxFuture<'static, ()>>>>);
+pub(super) struct Begun(Arc<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    requests: Mutex<Vec<BoxFuture<'static, ()>>>,
+    /// Whether there are any: of HTTP/1 there never are.
+    any: AtomicBool,
+}
 
 /// A connection and its requests. They end with it.
 pub(super) struct Together<C> {
@@ -28,17 +36,21 @@ pub(super) struct Together<C> {
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Begun {
     fn execute(&self, request: F) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(request));
+        self.0.requests.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(request));
+        self.0.any.store(true, Ordering::Release);
     }
 }
 
 impl Begun {
     /// Gives them all away; false when there are none.
     fn join(&self, running: &FuturesUnordered<BoxFuture<'static, ()>>) -> bool {
-        let mut begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let any = !begun.is_empty();
+        if !self.0.any.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut begun = self.0.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.any.store(false, Ordering::Relaxed);
         begun.drain(..).for_each(|request| running.push(request));
-        any
+        true
     }
 }
 
@@ -60,7 +72,7 @@ impl<C: Future> Future for Together<C> {
         let Self { connection, begun, running } = self.get_mut();
         loop {
             // Requests first: what they have to say leaves with what the connection writes next.
-            while let Poll::Ready(Some(())) = running.poll_next_unpin(cx) {}
+            while !running.is_empty() && running.poll_next_unpin(cx).is_ready() {}
             if let Poll::Ready(end) = connection.as_mut().poll(cx) {
                 return Poll::Ready(end);
             }

@@ -45,6 +45,9 @@ pub(super) const SCHEMA: [(&str, &str); 9] = [
 
 /// Bytes of a page. Stated, since the reader of damaged files does not believe what the file says of itself.
 pub(super) const PAGE_BYTES: usize = 4096;
+/// Pages that SQLite holds. Four times as many would be read less often, from the system's cache then, but a group that splits a page of
+/// ids has SQLite walk over all that it holds: 90 µs for 1,000 pages.
+const CACHE_KIB: i32 = 4096;
 /// `PRAGMA application_id`: "weiL".
 pub(super) const APPLICATION: i32 = 0x7765_694c;
 /// `PRAGMA user_version`: the layout of rows. Version 1 had no table `young`.
@@ -99,7 +102,7 @@ impl Store {
         connection.pragma_update(None, "synchronous", durability.synchronous())?;
         connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
         connection.pragma_update(None, "journal_size_limit", 32 << 20)?;
-        connection.pragma_update(None, "cache_size", -16_384)?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         connection.pragma_update(None, "cell_size_check", true)?;
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(())

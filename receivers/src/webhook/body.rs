@@ -15,8 +15,8 @@ pub(crate) fn coding(headers: &HeaderMap) -> Result<Coding, Reason> {
 }
 
 /// A body of at most `limit` bytes, as it came.
-pub(super) async fn read(mut body: RequestBody, limit: usize) -> Result<Bytes, Reason> {
-    if http_body::Body::size_hint(&body).lower() > limit as u64 {
+pub(super) async fn read(body: &mut RequestBody, limit: usize) -> Result<Bytes, Reason> {
+    if http_body::Body::size_hint(body).lower() > limit as u64 {
         return Err(Reason::TooLarge);
     }
     let (mut first, mut all) = (Bytes::new(), Vec::new());

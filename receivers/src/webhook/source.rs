@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::request::Parts;
+use http::Request;
 use pdata::UnixNanos;
 use pipeline::budget::Permit;
 use pipeline::mapping::counted::{Applied, Counted, Skip, When};
@@ -82,7 +82,7 @@ pub(super) struct Turned {
 
 /// A request that has come whole.
 struct Whole {
-    head: Parts,
+    request: Box<Request<RequestBody>>,
     raw: Bytes,
     kind: Kind,
     coding: Coding,
@@ -151,16 +151,16 @@ impl Source {
     ///
     /// # Errors
     /// Why not, and whether it should come again. Events of it may have been counted all the same; they are duplicates then.
-    pub(super) async fn take(&self, head: Parts, body: RequestBody) -> Result<Outcome, Turned> {
+    pub(super) async fn take(&self, mut request: Box<Request<RequestBody>>) -> Result<Outcome, Turned> {
         if self.pace.as_ref().is_some_and(|pace| !lock(pace).pass(self.shared.clock.now())) {
             return Err(Turned { why: Reason::Rate, after: Some(RETRY) });
         }
-        let kind = Kind::of(self.plan.settings.format, &head.headers)?;
-        let coding = body::coding(&head.headers)?;
+        let kind = Kind::of(self.plan.settings.format, request.headers())?;
+        let coding = body::coding(request.headers())?;
         let limit = usize::try_from(self.plan.settings.max_request_body_size.get()).unwrap_or(usize::MAX);
-        let _room = self.room(&body, coding, limit)?;
-        let raw = body::read(body, limit).await?;
-        let whole = Whole { head, raw, kind, coding, limit, received: self.shared.clock.wall() };
+        let _room = self.room(request.body(), coding, limit)?;
+        let raw = body::read(request.body_mut(), limit).await?;
+        let whole = Whole { request, raw, kind, coding, limit, received: self.shared.clock.wall() };
         if coding != Coding::Identity || whole.raw.len() > FEW_BYTES {
             return Box::pin(self.take_pages(whole)).await;
         }
@@ -201,8 +201,8 @@ impl Source {
 
     /// Verifies what was signed, and unpacks it.
     fn believe<'a>(&'a self, whole: &'a Whole) -> Result<(Verified<'a>, Bytes), Turned> {
-        let Whole { head, raw, coding, limit, received, .. } = whole;
-        let verified = self.plan.verifier.verify(&head.headers, raw, *received).map_err(unbelieved)?;
+        let Whole { request, raw, coding, limit, received, .. } = whole;
+        let verified = self.plan.verifier.verify(request.headers(), raw, *received).map_err(unbelieved)?;
         // The room for it is taken already.
         let (body, _) = body::unpack(*coding, raw.clone(), *limit, Permit::none())?;
         Ok((verified, body))
@@ -215,11 +215,11 @@ impl Source {
         verified: Verified<'a>,
         body: &'a Bytes,
     ) -> Result<(Delivery<'a>, Documents<'a>), Turned> {
-        let Whole { head, kind, received, .. } = whole;
+        let Whole { request, kind, received, .. } = whole;
         let settings = &self.plan.settings;
-        let envelope = self.plan.fields.envelope(&settings.name, head.uri.path(), &head.headers, *received);
+        let envelope = self.plan.fields.envelope(&settings.name, request.uri().path(), request.headers(), *received);
         let rules = Rules { json_fields: &settings.json_fields, trusted: &settings.trusted_headers };
-        let documents = kind.documents(body, &head.headers, rules)?;
+        let documents = kind.documents(body, request.headers(), rules)?;
         let digest = std::cell::OnceCell::new();
         Ok((Delivery { envelope, verified, body, digest, events: documents.len() }, documents))
     }
