@@ -2,7 +2,7 @@
 //! has set it up.
 //!
 //! Each request is 1,000 points (100 where the table says so) of a counter, in protobuf, over two connections. Over HTTP each waits
-//! for its answer, over gRPC four calls are under way on each. CPU is the program's, from the first request until it is at rest.
+//! for its answer, over gRPC four calls are under way on each. CPU is the program's, from the first request until it is at rest, the cheapest of three rounds.
 
 use std::fmt::Write as _;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -25,6 +25,8 @@ use crate::process::{Program, free_addresses, weir};
 
 /// Points that are pushed for one figure.
 const POINTS: usize = 4_000_000;
+/// How often they are pushed; the cheapest counts: noise only adds.
+const ROUNDS: usize = 3;
 /// Connections that push.
 const SENDERS: usize = 2;
 
@@ -133,11 +135,14 @@ fn figure(report: &mut Report, what: &str, load: Load, goal: &str, start: impl F
     // All series twice: after that they are known, and the figure is of the steady state.
     push(load.over, program.address, &bodies, 2 * bodies.len());
     rest(program.pid());
-    let (before, arrived_before) = (process_cpu_ns(program.pid()), arrived.load(Ordering::Relaxed));
-    let requests = POINTS / load.per_request;
-    push(load.over, program.address, &bodies, requests);
-    rest(program.pid());
-    let spent = (process_cpu_ns(program.pid()) - before) as f64 / 1e9;
+    let (requests, arrived_before) = (POINTS / load.per_request, arrived.load(Ordering::Relaxed));
+    let rounds = (0..ROUNDS).map(|_| {
+        let before = process_cpu_ns(program.pid());
+        push(load.over, program.address, &bodies, requests);
+        rest(program.pid());
+        (process_cpu_ns(program.pid()) - before) as f64 / 1e9
+    });
+    let spent = rounds.min_by(f64::total_cmp).expect("there are rounds");
     let mut told = String::new();
     let per_million = spent / (requests * load.per_request) as f64 * 1e6;
     write!(
@@ -148,7 +153,7 @@ fn figure(report: &mut Report, what: &str, load: Load, goal: &str, start: impl F
     .expect("a string takes all that is written");
     let bytes = arrived.load(Ordering::Relaxed) - arrived_before;
     if bytes > 0 {
-        write!(told, ", {:.1} bytes a point out", bytes as f64 / (requests * load.per_request) as f64)
+        write!(told, ", {:.1} bytes a point out", bytes as f64 / (ROUNDS * requests * load.per_request) as f64)
             .expect("a string takes all that is written");
     }
     report.figure(what, told, (!goal.is_empty()).then_some(goal));
