@@ -74,10 +74,12 @@ struct Waiting {
 pub(super) struct Gathering {
     pub(super) entries: usize,
     pub(super) bytes: usize,
-    /// So many are likely to come at once.
-    pub(super) expected: usize,
-    /// How long to wait for them.
+    /// So many there are, if those come back at once who were just answered, and how long to wait for them.
+    pub(super) all: usize,
     pub(super) patience: Duration,
+    /// So many are likely to come who were not, and how long to wait for these.
+    pub(super) others: usize,
+    pub(super) patience_for_others: Duration,
     /// How long to wait for the first.
     pub(super) quiet: Duration,
 }
@@ -157,9 +159,11 @@ impl Queue {
         if waiting.is_empty() && !waiting.closed {
             waiting = self.sleep(waiting, 1, how.quiet);
         }
-        let expected = how.expected.min(how.entries);
-        if !waiting.jobs.is_empty() && waiting.jobs.len() < expected && !waiting.closed {
-            waiting = self.sleep(waiting, expected, how.patience);
+        for (expected, patience) in [(how.all, how.patience), (how.others, how.patience_for_others)] {
+            let expected = expected.min(how.entries);
+            if !waiting.jobs.is_empty() && waiting.jobs.len() < expected && !waiting.closed {
+                waiting = self.sleep(waiting, expected, patience);
+            }
         }
         if waiting.is_empty() {
             return if waiting.closed { Next::Closed } else { Next::Quiet };
