@@ -21,6 +21,8 @@ pub mod meter;
 pub mod net;
 pub mod outlet;
 pub mod receipt;
+#[cfg(any(feature = "ledger", feature = "spool"))]
+mod seize;
 #[cfg(feature = "spool")]
 pub mod spool;
 #[cfg(feature = "ledger")]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::frame::crc;
 use super::walk::read_at;
 use crate::fault::Fault;
+use crate::seize::seize;
 
 /// The folder of one spool.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Folder {
         let path = self.path.join(LOCK);
         let fault = |error: io::Error| Fault::new(format!("cannot lock {}", path.display())).caused_by(error);
         let lock = File::options().create(true).append(true).mode(0o600).open(&path).map_err(fault)?;
-        match lock.try_lock() {
+        match seize(&lock) {
             Ok(()) => Ok(lock),
             Err(TryLockError::WouldBlock) => {
                 Err(Fault::new(format!("the queue in {} is in use by another process", self.path.display())))

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use pdata::Seed;
 
 use crate::fault::Fault;
+use crate::seize::seize;
 
 /// The folder of one ledger, locked for as long as this lives.
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Folder {
         }
         let lock = File::options().create(true).append(true).open(path.join(LOCK));
         let lock = lock.map_err(|error| fault("open the lock in", error))?;
-        match lock.try_lock() {
+        match seize(&lock) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => {
                 Err(Fault::new(format!("the ledger in {} is in use by another process", path.display())))
